@@ -1,0 +1,53 @@
+# Everything runs from a fresh clone: `make demo` and `make test` make the environment they need.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+EXTRAS := cpu,data,train,dev
+# Small models are fastest on one thread; two threads that wait actively slow each other down.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test lint data stage1 feedback stage2 index benchmark reader clean
+
+demo: $(INSTALLED)  ## Train, align, index and ask, on the Almanac: one table at the end
+	$(BIN)/python train_scripts/demo.py
+
+test: $(INSTALLED) lint  ## Lint, types, and all tests, offline
+	HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 $(BIN)/python -m pytest -n 2
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# One target per step, in the order of the data's way.
+data: $(INSTALLED)  ## Pages, questions and stage 1's examples
+	$(BIN)/python train_scripts/demo.py --only data
+
+stage1: $(INSTALLED)  ## Contrastive pre-training
+	$(BIN)/accelerate launch --cpu train_scripts/stage1.py
+
+feedback: $(INSTALLED)  ## The reader's verdicts on what stage 1 retrieves
+	$(BIN)/python train_scripts/collect_feedback.py
+
+stage2: $(INSTALLED)  ## Fine-tuning on the verdicts
+	$(BIN)/accelerate launch --cpu train_scripts/stage2.py
+
+index: $(INSTALLED)  ## An index of the demo's pages, to search with `nyx search runs/demo/index "…"`
+	$(BIN)/nyx index runs/demo/almanac/corpus/test.parquet -o runs/demo/index --model runs/demo/stage2
+
+benchmark: $(INSTALLED)  ## Several seeds and controls: about two hours on two cores
+	$(BIN)/python -m benchmarks.almanac
+
+reader: $(INSTALLED)  ## The tiny VLM itself: about forty minutes on two cores
+	$(BIN)/torchrun --nproc_per_node 2 train_scripts/train_reader.py --output runs/reader
+
+$(INSTALLED): setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[$(EXTRAS)]"
+	touch $(INSTALLED)
+
+clean:  ## Remove what the demo made; the environment stays
+	rm -rf runs

@@ -1,0 +1,47 @@
+"""The Almanac: the world that everything runs on without a GPU, a Hub or pretrained weights.
+
+`build` writes it as a dataset folder; `TINY_VLM` is the model that reads it, and the start of its retriever.
+"""
+
+import logging
+from pathlib import Path
+
+from tqdm import tqdm
+
+from dataset_builders.almanac_guide import field_guide, topical_examples
+from dataset_builders.almanac_world import Split
+from dataset_builders.schema import write_records
+
+logger = logging.getLogger(__name__)
+
+TINY_VLM = Path(__file__).parent / "almanac_vlm"
+
+# Species per guide, and examples of stage 1: what `make demo` trains and tests on.
+SPECIES: dict[Split, int] = {"train": 200, "validation": 50, "test": 100}
+TRIPLETS: dict[Split, int] = {"train": 8000, "validation": 200, "test": 200}
+
+
+def build(
+    folder: Path,
+    *,
+    seed: int = 0,
+    species: dict[Split, int] | None = None,
+    triplets: dict[Split, int] | None = None,
+) -> Path:
+    """Write `folder/{corpus,qa,triplets}/{train,validation,test}.parquet` and return `folder`.
+
+    `corpus` holds chunks, `qa` questions with every chunk that answers them, `triplets` stage 1's examples. A file
+    that is already there was written whole, and is kept; the same seed and sizes give the same records.
+    """
+    sizes, counts = species or SPECIES, triplets or TRIPLETS
+    for split in sizes:
+        corpus, qa, examples = (folder / name / f"{split}.parquet" for name in ("corpus", "qa", "triplets"))
+        if not (corpus.exists() and qa.exists()):
+            chunks, questions = field_guide(split, sizes[split], seed)
+            write_records(chunks, corpus)
+            write_records(questions, qa)
+            logger.info("%s: %d chunks, %d questions", split, len(chunks), len(questions))
+        if not examples.exists():
+            drawn = topical_examples(split, counts[split], seed)
+            write_records(tqdm(drawn, total=counts[split], desc=f"{split} triplets"), examples)
+    return folder

@@ -1,0 +1,125 @@
+"""A field guide: the Almanac's corpus of one world, and the questions it answers."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+
+from dataset_builders.almanac_pages import Content, Entry, Question, ask, ask_order, states, write_page, write_plate
+from dataset_builders.almanac_world import FACTS, VISUALS, Species, Split, distinct_species, random_species, similar_species
+from dataset_builders.schema import Chunk, Example, QAPair, content_id
+
+# Questions a species: how many of each kind.
+QUESTIONS = {"fact": 2, "look": 1, "picture fact": 1, "picture name": 1}
+# How often stage 1's examples are of a kind: pictures in the query are harder, and come more often.
+TRIPLET_KINDS = {"fact": 2.0, "look": 2.0, "picture fact": 4.0, "picture name": 2.0, "order": 2.0}
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page and what it says: entries by species, or the two nameless moths of a plate in the order shown."""
+
+    content: Content
+    entries: tuple[Entry, ...] = ()
+    plate: tuple[Species, ...] = ()
+
+
+def field_guide(split: Split, species: int, seed: int) -> tuple[list[Chunk], list[QAPair]]:
+    """Write the guide of a world of that many species, each new in name and looks to the other splits.
+
+    Every species has three pages of its own with two facts each, at least one of them with its picture. There are also
+    pages of two species, and plates: pages that exist twice, with the same two pictures in either order.
+    """
+    rng = Random(f"guide {split} {seed}")
+    world = distinct_species(rng, species, split, similarity=0.3)
+    pages = [page for each in world for page in _own_pages(rng, each)]
+    for _ in range(round(0.6 * species)):
+        pair = rng.sample(world, 2)
+        entries = tuple(Entry(each, (rng.choice(FACTS),), rng.random() < 0.8) for each in pair)
+        pages.append(Page(write_page(rng, list(entries)), entries))
+    for _ in range(round(0.4 * species)):
+        first, second = rng.sample(world, 2)
+        page, twin = write_plate(rng, first, second)
+        pages += [Page(page, plate=(first, second)), Page(twin, plate=(second, first))]
+    rng.shuffle(pages)
+    ids = [content_id(page.content) for page in pages]
+    source = f"almanac/{split}/{seed}"
+    chunks = [Chunk(id=key, document_id=key, source=source, content=page.content) for key, page in zip(ids, pages)]
+    return chunks, list(_questions(rng, world, pages, ids))
+
+
+def _own_pages(rng: Random, species: Species) -> Iterator[Page]:
+    facts = rng.sample(FACTS, len(FACTS))
+    parts = (facts[:2], facts[2:4], [facts[4], rng.choice(facts[:4])])
+    pictured = [rng.random() < 0.55 for _ in parts]
+    pictured[rng.randrange(3)] |= not any(pictured)
+    for part, with_picture in zip(parts, pictured, strict=True):
+        entry = Entry(species, tuple(part), with_picture)
+        yield Page(write_page(rng, [entry]), (entry,))
+
+
+def _questions(rng: Random, world: list[Species], pages: list[Page], ids: list[str]) -> Iterator[QAPair]:
+    """Ask what at least one page answers; every page that states the answer is gold."""
+    for species in world:
+        for kind, count in QUESTIONS.items():
+            wanted = VISUALS if kind == "look" else ("name",) if kind == "picture name" else FACTS
+            asked = 0
+            for about in rng.sample(wanted, len(wanted)):
+                gold = [key for key, page in zip(ids, pages) if states(list(page.entries), kind, species, about)]
+                if gold and asked < count:
+                    asked += 1
+                    yield _record(ask(rng, kind, species, about), gold)
+    for key, page in zip(ids, pages, strict=True):
+        if page.plate:
+            yield _record(_ask_plate(rng, page.plate), [key])
+
+
+def _ask_plate(rng: Random, plate: tuple[Species, ...]) -> Question:
+    first, second = plate
+    differing = [about for about in VISUALS if getattr(first.look, about) != getattr(second.look, about)]
+    return ask_order(rng, (first, second), rng.randrange(2), rng.choice(differing))
+
+
+def _record(question: Question, gold: list[str]) -> QAPair:
+    return QAPair(
+        id=content_id([*question.content, {"type": "text", "text": question.answer}]),
+        question=question.content,
+        answers=[question.answer],
+        options=[],
+        correct_option=None,
+        gold_ids=gold,
+        modality="text" if question.kind in ("fact", "look") else "mixed",
+        kind=question.kind,
+    )
+
+
+def topical_examples(split: Split, count: int, seed: int) -> Iterator[Example]:
+    """Yield examples for stage 1, each of a new world, whose positive is about the query's species and no more.
+
+    That is how public pairs are: the positive need not answer. The negative is about a similar species; for questions
+    about order it is the same page with its pictures swapped.
+    """
+    rng = Random(f"triplets {split} {seed}")
+    for _ in range(count):
+        kind = rng.choices(list(TRIPLET_KINDS), list(TRIPLET_KINDS.values()))[0]
+        if kind == "order":
+            plate = tuple(distinct_species(rng, 2, split))
+            question = _ask_plate(rng, plate)
+            positive, negative = write_plate(rng, *plate)
+        else:
+            species = random_species(rng, split)
+            about = rng.choice(VISUALS if kind == "look" else ("name",) if kind == "picture name" else FACTS)
+            question = ask(rng, kind, species, about)
+            pictured = kind.startswith("picture") or rng.random() < 0.55
+            positive = _topical_page(rng, species, pictured, split)
+            negative = _topical_page(rng, similar_species(rng, species, split), rng.random() < 0.6, split)
+        key = content_id([*question.content, *positive])
+        yield Example(id=key, query=question.content, positives=[positive], negatives=[negative], answers=[])
+
+
+def _topical_page(rng: Random, species: Species, pictured: bool, split: Split) -> Content:
+    if rng.random() < 0.75:
+        return write_page(rng, [Entry(species, tuple(rng.sample(FACTS, 2)), pictured)])
+    other = Entry(random_species(rng, split), (rng.choice(FACTS),), rng.random() < 0.7)
+    entries = [Entry(species, (rng.choice(FACTS),), pictured), other]
+    rng.shuffle(entries)
+    return write_page(rng, entries)

@@ -1,0 +1,116 @@
+"""Content: the one form of queries and documents, and how the other spellings turn into it.
+
+A content list holds `{"type": "text", "text": str}` and `{"type": "image", "image": picture}` in reading order; a
+picture is a PIL image, a path or the bytes of a file. A plain string is always text, never a path.
+"""
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import Any
+
+from PIL import Image
+
+Content = list[dict[str, Any]]
+
+IMAGE_MARK = "<|image|>"
+ACCEPTED = (
+    "a string; a picture (PIL image); a content list of {'type': 'text', 'text': ...} and {'type': 'image', 'image': "
+    "...} items; {'text': ..., 'image': picture or list}; {'text': text with <|image|> marks, 'images': list}; "
+    "{'texts': [...], 'images': [...]} aligned; a chat message or a list of them"
+)
+
+
+def to_content(value: Any) -> Content:
+    """Turn any accepted spelling into a content list.
+
+    Raises `ValueError`, naming what came and what is accepted, for anything else, for content that holds neither a
+    picture nor a character, and where `<|image|>` marks and pictures differ in number.
+    """
+    content = _merge(_items(value))
+    if not any(item["type"] == "image" or item["text"].strip() for item in content):
+        raise ValueError(f"Empty content: {value!r:.100} holds neither text nor a picture. Leave it out.")
+    return content
+
+
+def text_of(content: Content) -> str:
+    """Join the texts of a content list by single spaces."""
+    return " ".join(item["text"].strip() for item in content if item["type"] == "text")
+
+
+def _items(value: Any) -> list[dict[str, Any]]:
+    if isinstance(value, str):
+        return [{"type": "text", "text": value}]
+    if isinstance(value, (Image.Image, bytes)) or (isinstance(value, PathLike)):
+        return [{"type": "image", "image": value}]
+    if isinstance(value, Mapping):
+        return _from_mapping({key: item for key, item in value.items() if item is not None}, value)
+    if isinstance(value, Sequence):
+        return [item for part in value for item in _items(part)]
+    raise ValueError(f"Unknown content: {type(value).__name__} {value!r:.100}. Accepted: {ACCEPTED}.")
+
+
+def _from_mapping(given: dict[str, Any], original: Any) -> list[dict[str, Any]]:
+    """Read one dictionary, its null entries (Parquet's) already left out."""
+    if "content" in given:
+        return _items(given["content"])
+    kind = given.get("type")
+    if kind == "text" and isinstance(given.get("text"), str):
+        return [{"type": "text", "text": given["text"]}]
+    if kind == "image" and "image" in given:
+        return [{"type": "image", "image": _picture(given["image"])}]
+    if kind is None and "texts" in given:
+        return _from_aligned(given["texts"], given.get("images", [None] * len(given["texts"])))
+    if kind is None and isinstance(given.get("text", ""), str) and isinstance(given.get("images"), Sequence):
+        return _from_marks(given.get("text", ""), given["images"])
+    if kind is None and isinstance(given.get("text", ""), str) and ("text" in given or "image" in given):
+        images = given.get("image", [])
+        images = images if isinstance(images, list) else [images]
+        text = [{"type": "text", "text": given["text"]}] if given.get("text") else []
+        return [{"type": "image", "image": _picture(image)} for image in images] + text
+    raise ValueError(f"Unknown content: {original!r:.200}. Accepted: {ACCEPTED}.")
+
+
+def _picture(value: Any) -> Any:
+    """Pass a picture on; Parquet's `{"bytes", "path"}` becomes its bytes or path."""
+    if isinstance(value, Mapping) and (value.get("bytes") is not None or value.get("path") is not None):
+        return value["bytes"] if value.get("bytes") is not None else value["path"]
+    if isinstance(value, (Image.Image, bytes, str, PathLike)):
+        return value
+    raise ValueError(f"Unknown picture: {type(value).__name__}. Expected a PIL image, a path or a file's bytes.")
+
+
+def _from_aligned(texts: Sequence[Any], images: Sequence[Any]) -> list[dict[str, Any]]:
+    if len(texts) != len(images):
+        raise ValueError(f"{len(texts)} texts and {len(images)} images: aligned lists must be equally long.")
+    items: list[dict[str, Any]] = []
+    for text, image in zip(texts, images, strict=True):
+        items += [{"type": "text", "text": text}] if text else []
+        items += [{"type": "image", "image": _picture(image)}] if image is not None else []
+    return items
+
+
+def _from_marks(text: str, images: Sequence[Any]) -> list[dict[str, Any]]:
+    parts = text.split(IMAGE_MARK)
+    if len(parts) - 1 != len(images):
+        raise ValueError(f"The text has {len(parts) - 1} {IMAGE_MARK} marks but came with {len(images)} pictures.")
+    items: list[dict[str, Any]] = [{"type": "text", "text": parts[0]}]
+    for image, part in zip(images, parts[1:], strict=True):
+        items += [{"type": "image", "image": _picture(image)}, {"type": "text", "text": part}]
+    return items
+
+
+def _merge(items: list[dict[str, Any]]) -> Content:
+    """Leave out empty texts."""
+    return [item for item in items if item["type"] == "image" or item["text"]]
+
+
+def neutralize(text: str, special_tokens: Sequence[str]) -> str:
+    """Break literal special tokens in users' text, so that they are read as the characters they are.
+
+    A zero-width space after the first character keeps a tokenizer, and a chat template whose output is tokenized as
+    one string, from taking `<|image_pad|>` for a picture.
+    """
+    for token in special_tokens:
+        if token in text:
+            text = text.replace(token, token[0] + "\u200b" + token[1:])
+    return text

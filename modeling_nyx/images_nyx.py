@@ -1,0 +1,109 @@
+"""Pictures: read them safely, know their size without decoding them, and recognise the same one again."""
+
+import hashlib
+import io
+import warnings
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageOps
+
+MAX_BYTES = 32 * 2**20
+MAX_PIXELS = 64_000_000
+MAX_RATIO = 200
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+ORIENTATION = 0x0112
+# EXIF orientations that turn a picture by a quarter.
+QUARTER_TURNS = (5, 6, 7, 8)
+
+
+class BadImage(ValueError):
+    """A picture that cannot be used; the message says which and why."""
+
+
+def _describe(source: Any) -> str:
+    if isinstance(source, bytes):
+        return f"picture of {len(source)} bytes"
+    if isinstance(source, Image.Image):
+        return f"picture of {source.width}×{source.height} pixels"
+    return f"picture {str(source)!r}"
+
+
+def _read(source: Any) -> bytes:
+    """Return a file's bytes, refusing what isn't a file or is too large."""
+    if isinstance(source, bytes):
+        data = source
+    elif isinstance(source, (str, PathLike)):
+        path = Path(source)
+        if not path.is_file():
+            raise BadImage(f"No such picture file: {str(path)!r}.")
+        if path.stat().st_size > MAX_BYTES:
+            raise BadImage(f"{_describe(source)}: {path.stat().st_size} bytes; the limit is {MAX_BYTES}.")
+        data = path.read_bytes()
+    else:
+        raise BadImage(f"Expected a PIL image, a path or a file's bytes, not {type(source).__name__}.")
+    if len(data) > MAX_BYTES:
+        raise BadImage(f"{_describe(source)}: the limit is {MAX_BYTES} bytes.")
+    return data
+
+
+def _open(source: Any) -> Image.Image:
+    """Open a picture without decoding it, with its size checked."""
+    if isinstance(source, Image.Image):
+        image = source
+    else:
+        data = _read(source)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
+                image = Image.open(io.BytesIO(data), formats=FORMATS)
+        except Exception as error:  # Pillow raises a dozen kinds for broken headers
+            raise BadImage(f"{_describe(source)} cannot be read ({error}). Known formats: {', '.join(FORMATS)}.") from error
+    width, height = image.size
+    if min(width, height) < 1 or width * height > MAX_PIXELS:
+        raise BadImage(f"{_describe(source)} is {width}×{height}; expected 1 to {MAX_PIXELS} pixels.")
+    if max(width, height) > MAX_RATIO * min(width, height):
+        raise BadImage(f"{_describe(source)} is {width}×{height}, beyond {MAX_RATIO}:1. Crop or pad it.")
+    return image
+
+
+def load_image(source: Any) -> Image.Image:
+    """Decode a picture (PIL image, path or file's bytes) as RGB: first frame, turned upright, flattened on white.
+
+    Raises `BadImage` if it is missing, broken, of an unknown format, over 32 MiB or 64 megapixels, or wider (taller)
+    than 200:1.
+    """
+    image = _open(source)
+    try:
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode.startswith("I;16"):
+            upright = upright.point(lambda value: value / 257).convert("L")
+        if upright.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in upright.info:
+            layer = upright.convert("RGBA")
+            white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
+            return Image.alpha_composite(white, layer).convert("RGB")
+        return upright.convert("RGB")
+    except Exception as error:
+        raise BadImage(f"{_describe(source)} cannot be decoded ({error}).") from error
+
+
+def image_size(source: Any) -> tuple[int, int]:
+    """Return (width, height) in pixels after turning it upright, from the header alone."""
+    image = _open(source)
+    width, height = image.size
+    try:
+        turned = image.getexif().get(ORIENTATION) in QUARTER_TURNS
+    except Exception as error:
+        raise BadImage(f"{_describe(source)} has broken EXIF data ({error}).") from error
+    return (height, width) if turned else (width, height)
+
+
+def image_key(source: Any) -> str:
+    """Return a hash that is the same for the same file's bytes, or for the same pixels of a PIL image."""
+    if isinstance(source, Image.Image):
+        digest = hashlib.sha256(f"{source.mode} {source.size} {source.getexif().get(ORIENTATION)} ".encode())
+        digest.update(source.tobytes())
+    else:
+        digest = hashlib.sha256(_read(source))
+    return digest.hexdigest()
