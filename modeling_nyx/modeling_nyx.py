@@ -1,0 +1,215 @@
+"""The encoder: a vision-language backbone whose last token's state is the embedding."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+from transformers import Qwen2_5_VLModel, Qwen3VLModel
+from transformers.conversion_mapping import (
+    get_checkpoint_conversion_mapping,
+    register_checkpoint_conversion_mapping,
+)
+from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
+
+from .attention_nyx import NYX_ATTENTION
+from .configuration_nyx import NyxConfig, NyxQwen3VLConfig
+from .content_nyx import to_content
+from .processing_nyx import NyxProcessor, Role
+
+# What an instruct checkpoint has and an encoder has no use for.
+UNUSED_KEYS = {"lm_head.weight"}
+
+
+def last_token_embeddings(last_hidden_state: Tensor, batch: Mapping[str, Any]) -> Tensor:
+    """Take the last token's state of every content, L2-normalised in float32: (contents, hidden).
+
+    `batch` is what the model was called with: packed (`cu_seqlens`), or padded on either side (`attention_mask`).
+    """
+    if batch.get("cu_seqlens") is not None:
+        states = last_hidden_state[0, batch["cu_seqlens"][1:].long() - 1]
+    else:
+        mask = batch["attention_mask"]
+        last = (mask * torch.arange(mask.shape[1], device=mask.device)).argmax(dim=1)
+        states = last_hidden_state[torch.arange(len(mask), device=mask.device), last]
+    return F.normalize(states.float(), dim=-1)
+
+
+def truncate(embeddings: np.ndarray, dim: int | None) -> np.ndarray:
+    """Cut embeddings to their first `dim` values, and normalise again (Matryoshka, paper section 3.2)."""
+    if dim is None or dim == embeddings.shape[1]:
+        return embeddings
+    if not 0 < dim < embeddings.shape[1]:
+        raise ValueError(f"truncate_dim {dim}: expected 1 to {embeddings.shape[1]}, the size of the embedding.")
+    cut = embeddings[:, :dim]
+    return cut / np.maximum(np.linalg.norm(cut, axis=1, keepdims=True), 1e-12)
+
+
+class NyxMixin:
+    """What turns a backbone into an encoder. Parameters, and so state dictionaries, stay the backbone's."""
+
+    config: Any
+    stock_class: type
+
+    def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
+        asked = getattr(config, "_attn_implementation_internal", None)
+        super().__init__(config, *args, **kwargs)  # type: ignore[call-arg]
+        if asked is None:
+            # Set directly: transformers' own check would look for a kernel of that name on the Hub.
+            for part in (self.config, self.config.text_config, self.config.vision_config):
+                part._attn_implementation_internal = NYX_ATTENTION
+
+    @classmethod
+    def from_pretrained(cls, name: Any, *args: Any, **kwargs: Any) -> Any:
+        """Load a folder or a repository; also one of the backbone's own, with or without a language-model head.
+
+        Raises `ValueError` if weights are missing or left over: they would silently be random, or unused.
+        """
+        wants_info = kwargs.pop("output_loading_info", False)
+        model, info = super().from_pretrained(name, *args, output_loading_info=True, **kwargs)  # type: ignore[misc]
+        missing = sorted(info["missing_keys"])
+        unexpected = sorted(set(info["unexpected_keys"]) - UNUSED_KEYS)
+        if missing or unexpected:
+            raise ValueError(
+                f"The weights of {name} don't fit {cls.__name__}: {len(missing)} missing {missing[:5]}, "
+                f"{len(unexpected)} unexpected {unexpected[:5]}. Expected those of {cls.stock_class.__name__} (merge an "
+                "adapter into them first)."
+            )
+        return (model, info) if wants_info else model
+
+    @property
+    def processor(self) -> NyxProcessor:
+        """The processor saved with the model, loaded at its first use; assign another one to replace it."""
+        if "_processor" not in self.__dict__:
+            revision = getattr(self.config, "_commit_hash", None)
+            extra = {"revision": revision} if revision else {}
+            self.__dict__["_processor"] = NyxProcessor.from_pretrained(self.config._name_or_path, **extra)
+        return self.__dict__["_processor"]
+
+    @processor.setter
+    def processor(self, processor: NyxProcessor) -> None:
+        self.__dict__["_processor"] = processor
+
+    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
+        """Save a folder that loads with remote code, and as the plain backbone without: processor included."""
+        self.processor.save_pretrained(save_directory)
+        super().save_pretrained(save_directory, *args, **kwargs)  # type: ignore[misc]
+        path = Path(save_directory) / "config.json"
+        if path.exists():
+            config = json.loads(path.read_text()) | {"architectures": [self.stock_class.__name__]}
+            path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+    def encode_images(self, pixel_values: Tensor, image_grid_thw: Tensor) -> tuple[Tensor, ...]:
+        """Run the vision tower: one tensor a picture, (tokens, hidden × (1 + levels injected into later layers))."""
+        output = self.get_image_features(pixel_values, image_grid_thw, return_dict=True)  # type: ignore[attr-defined]
+        levels = getattr(output, "deepstack_features", None) or []
+        return tuple(torch.cat(parts, dim=-1) for parts in zip(output.pooler_output, *levels, strict=True))
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        cu_seqlens: Tensor | None = None,
+        image_index: Tensor | None = None,
+        image_features: Sequence[Tensor] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Run the backbone on padded input, exactly as it would itself, or on `NyxProcessor.pack`'s row.
+
+        `image_features`, from `encode_images`, replace running the vision tower.
+        """
+        if cu_seqlens is None and image_features is None:
+            return super().forward(input_ids=input_ids, **kwargs)  # type: ignore[misc]
+        pixels, grid = kwargs.pop("pixel_values", None), kwargs.pop("image_grid_thw", None)
+        if image_features is None and pixels is not None:
+            image_features = self.encode_images(pixels, grid)
+        if image_features is not None:
+            chosen = range(len(image_features)) if image_index is None else image_index.tolist()
+            kwargs["mm_encoder_outputs"] = {"image": self._image_output([image_features[index] for index in chosen])}
+        if cu_seqlens is not None:
+            # Sent with pictures already encoded, so that they reach the language model alone.
+            longest = int((cu_seqlens[1:] - cu_seqlens[:-1]).max())
+            kwargs |= {"cu_seq_lens_q": cu_seqlens, "cu_seq_lens_k": cu_seqlens}
+            kwargs |= {"max_length_q": longest, "max_length_k": longest}
+        else:
+            kwargs["image_grid_thw"] = grid
+        return super().forward(input_ids=input_ids, use_cache=False, **kwargs)  # type: ignore[misc]
+
+    def _image_output(self, features: list[Tensor]) -> BaseModelOutputWithDeepstackFeatures:
+        """Give features back the form in which the backbone expects its vision tower's."""
+        size = self.config.text_config.hidden_size
+        parts = [feature.split(size, dim=-1) for feature in features]
+        pooled, *levels = (list(level) for level in zip(*parts, strict=True))
+        return BaseModelOutputWithDeepstackFeatures(pooler_output=pooled, deepstack_features=levels)
+
+    def encode_queries(
+        self,
+        contents: Sequence[Any],
+        *,
+        truncate_dim: int | None = None,
+        batch_tokens: int = 4096,
+        show_progress: bool = False,
+    ) -> np.ndarray:
+        """Embed queries, in any spelling of content: float32 (contents, dim), unit norm, in the order given.
+
+        Raises `ValueError` (`BadImage` for pictures) naming the first item that cannot be read, before any is encoded.
+        """
+        return self._encode(contents, "query", truncate_dim, batch_tokens, show_progress)
+
+    def encode_documents(
+        self,
+        contents: Sequence[Any],
+        *,
+        truncate_dim: int | None = None,
+        batch_tokens: int = 4096,
+        show_progress: bool = False,
+    ) -> np.ndarray:
+        """Embed documents, see `encode_queries`."""
+        return self._encode(contents, "document", truncate_dim, batch_tokens, show_progress)
+
+    @torch.no_grad()
+    def _encode(
+        self, contents: Sequence[Any], role: Role, truncate_dim: int | None, batch_tokens: int, show_progress: bool
+    ) -> np.ndarray:
+        if isinstance(contents, (str, bytes, Mapping)):
+            raise ValueError(f"Expected a list of contents, not one {type(contents).__name__}. Put it into a list.")
+        size = self.config.text_config.hidden_size
+        embeddings = np.empty((len(contents), size), dtype=np.float32)
+        groups = self.processor.plan(contents, role, batch_tokens)
+        training = self.training  # type: ignore[has-type]
+        self.eval()  # type: ignore[attr-defined]
+        with tqdm(total=len(contents), desc=f"encode {role}s", disable=not show_progress) as bar:
+            for group in groups:
+                batch = self.processor.pack([to_content(contents[index]) for index in group], role)
+                batch = batch.to(self.device)  # type: ignore[attr-defined]
+                states = self(**batch).last_hidden_state  # type: ignore[operator]
+                embeddings[group] = last_token_embeddings(states, batch).cpu().numpy()
+                bar.update(len(group))
+        self.train(training)  # type: ignore[attr-defined]
+        return truncate(embeddings, truncate_dim)
+
+
+class NyxModel(NyxMixin, Qwen2_5_VLModel):
+    """Nyx on Qwen2.5-VL."""
+
+    config_class = NyxConfig
+    stock_class = Qwen2_5_VLModel
+
+
+class NyxQwen3VLModel(NyxMixin, Qwen3VLModel):
+    """Nyx on Qwen3-VL."""
+
+    config_class = NyxQwen3VLConfig
+    stock_class = Qwen3VLModel
+
+
+for _model in (NyxModel, NyxQwen3VLModel):
+    # Without this a folder in the older layout would silently give random language-model weights.
+    _mapping = get_checkpoint_conversion_mapping(_model.stock_class.__name__)
+    if _mapping is not None:
+        register_checkpoint_conversion_mapping(_model.__name__, _mapping, overwrite=True)
+    _model.register_for_auto_class("AutoModel")

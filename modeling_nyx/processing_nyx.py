@@ -1,0 +1,304 @@
+"""Turn content into what the model takes: padded rows, or one packed row without padding.
+
+Serialisation: instruction, then the content in order, a picture being
+`<|vision_start|><|image_pad|>×n<|vision_end|>`, then `<|im_end|>` if `append_eos`; no role markers.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from transformers import AutoTokenizer, BatchFeature
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil, smart_resize
+from transformers.processing_utils import ProcessorMixin
+
+from .content_nyx import neutralize, to_content
+from .images_nyx import BadImage, image_key, image_size, load_image
+
+logger = logging.getLogger(__name__)
+
+Role = Literal["query", "document"]
+
+IMAGE_PAD = "<|image_pad|>"
+UNLIMITED = 32768
+MAX_PIXELS = 400 * 28 * 28
+MIN_PIXELS = 4 * 28 * 28
+
+
+@dataclass
+class Row:
+    """One content, tokenized: ids, and each picture with its source, grid (height, width in patches) and place."""
+
+    ids: list[int]
+    images: list[Any]
+    grids: list[tuple[int, int]]
+    starts: list[int]
+
+
+def chat_template(special_tokens: Sequence[str]) -> str:
+    """Write the template that renders messages exactly as `NyxProcessor` serialises content.
+
+    The instruction comes as a system message; there are no role markers. `append_eos` is up to the engine's caller:
+    the end token is rendered unless `add_eos` is false.
+    """
+    broken = "".join(f" | replace({token!r}, {neutralize(token, [token])!r})" for token in special_tokens)
+    return (
+        "{%- for message in messages -%}{%- if message.content is string -%}{{ message.content" + broken + " }}"
+        "{%- else -%}{%- for item in message.content -%}"
+        "{%- if item.type == 'text' -%}{{ item.text" + broken + " }}"
+        "{%- else -%}<|vision_start|><|image_pad|><|vision_end|>{%- endif -%}"
+        "{%- endfor -%}{%- endif -%}{%- endfor -%}"
+        "{%- if add_eos is not defined or add_eos -%}<|im_end|>{%- endif -%}"
+    )
+
+
+class NyxProcessor(ProcessorMixin):
+    """Image processor and tokenizer of Qwen2.5-VL, without video and without torchvision.
+
+    `append_eos`, `query_instruction` and `document_instruction` are part of the checkpoint. So is the pixel cap,
+    which lies in the image processor's `size`.
+    """
+
+    def __init__(
+        self,
+        image_processor: Any = None,
+        tokenizer: Any = None,
+        append_eos: bool = False,
+        query_instruction: str = "",
+        document_instruction: str = "",
+        chat_template: str | None = None,
+    ) -> None:
+        super().__init__(image_processor, tokenizer, chat_template=chat_template)
+        self.append_eos = append_eos
+        self.query_instruction = query_instruction
+        self.document_instruction = document_instruction
+        self.image_token = IMAGE_PAD
+        self.image_token_id = tokenizer.convert_tokens_to_ids(IMAGE_PAD)
+        # All of the tokenizer's own marks; anything that looks like one in users' text is text.
+        self.special_tokens = sorted(token for token in tokenizer.get_added_vocab() if token.startswith("<|"))
+
+    @classmethod
+    def _get_arguments_from_pretrained(cls, name: Any, processor_dict: dict | None = None, **kwargs: Any) -> list[Any]:
+        """Load both parts by their classes: the automatic ones would ask for torchvision and a video processor."""
+        return [Qwen2VLImageProcessorPil.from_pretrained(name, **kwargs), AutoTokenizer.from_pretrained(name, **kwargs)]
+
+    @property
+    def max_tokens(self) -> int:
+        """The window: as many tokens as one content may have."""
+        return min(self.tokenizer.model_max_length, UNLIMITED)
+
+    def __call__(
+        self,
+        contents: Any = None,
+        role: Role = "document",
+        padding_side: Literal["left", "right"] | None = None,
+        *,
+        text: Any = None,
+        images: Any = None,
+        videos: Any = None,
+        **kwargs: Any,
+    ) -> BatchFeature:
+        """Make a padded batch of content lists, or, with `text`, of rendered strings and their pictures in order.
+
+        Shapes: `input_ids`, `attention_mask`, `mm_token_type_ids` (batch, length), `pixel_values` (patches, 1176) and
+        `image_grid_thw` (pictures, 3) of all pictures in order of appearance.
+        """
+        if text is not None:
+            rows = self._rendered_rows(text, images, videos)
+            side = (kwargs.get("text_kwargs") or {}).get("padding_side") or kwargs.get("padding_side") or padding_side
+        else:
+            rows, side = [self._row(to_content(content), role) for content in contents], padding_side
+        return self._pad(rows, side or self.tokenizer.padding_side)
+
+    def pack(self, contents: Sequence[Any], role: Role = "document") -> BatchFeature:
+        """Make one row without padding of several contents.
+
+        Shapes: `input_ids`, `mm_token_type_ids` (1, T), `position_ids` (4, 1, T): text positions, then M-RoPE's three,
+        each starting anew per content; `cu_seqlens` (contents + 1); `pixel_values` and `image_grid_thw` of the
+        *different* pictures, and `image_index` (occurrences): which of them each one is.
+        """
+        rows = [self._row(to_content(content), role) for content in contents]
+        ids = np.concatenate([row.ids for row in rows]).astype(np.int64)
+        batch = {
+            "input_ids": torch.from_numpy(ids)[None],
+            "mm_token_type_ids": torch.from_numpy((ids == self.image_token_id).astype(np.int32))[None],
+            "position_ids": torch.from_numpy(np.concatenate([positions(row) for row in rows], axis=1))[:, None],
+            "cu_seqlens": torch.tensor(np.cumsum([0, *(len(row.ids) for row in rows)]), dtype=torch.int32),
+        }
+        pictures = [(image, grid) for row in rows for image, grid in zip(row.images, row.grids, strict=True)]
+        if pictures:
+            keys = [image_key(image) for image, _ in pictures]
+            first = {key: index for index, key in reversed(list(enumerate(keys)))}
+            unique = sorted(first.values())
+            place = {keys[index]: number for number, index in enumerate(unique)}
+            batch |= self._pixels([pictures[index] for index in unique])
+            batch["image_index"] = torch.tensor([place[key] for key in keys])
+        return BatchFeature(batch)
+
+    def count_tokens(self, content: Any, role: Role = "document") -> int:
+        """Count the tokens of a content as `pack` would make them; pictures are not decoded."""
+        return len(self._row(to_content(content), role).ids)
+
+    def plan(self, contents: Sequence[Any], role: Role, batch_tokens: int) -> list[list[int]]:
+        """Group the indices of contents, shortest first, so that no group has more than `batch_tokens` tokens.
+
+        A content that is longer by itself makes its own group. Raises `ValueError` naming the item that is bad.
+        """
+        lengths = []
+        for index, content in enumerate(contents):
+            try:
+                lengths.append(self.count_tokens(content, role))
+            except ValueError as error:
+                raise type(error)(f"Item {index}: {error}") from error
+        groups: list[list[int]] = []
+        room = 0
+        for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+            if not groups or lengths[index] > room:
+                groups.append([])
+                room = batch_tokens
+            groups[-1].append(index)
+            room -= lengths[index]
+        return groups
+
+    def _row(self, content: list[dict[str, Any]], role: Role) -> Row:
+        """Tokenize one content; what is beyond the window is dropped from its end, a picture always whole."""
+        instruction = self.query_instruction if role == "query" else self.document_instruction
+        end = [self.tokenizer.convert_tokens_to_ids("<|im_end|>")] if self.append_eos else []
+        room = self.max_tokens - len(end)
+        row, dropped = Row([], [], [], []), 0
+        for item in _joined(instruction, content):
+            if isinstance(item, str):
+                text = neutralize(item, self.special_tokens)
+                ids = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+                grid = None
+            else:
+                grid = self._grid(item["image"])
+                ids = self._picture_ids(grid)
+            if dropped or len(row.ids) + len(ids) > room:
+                kept = 0 if dropped or grid else room - len(row.ids)
+                dropped += len(ids) - kept
+                row.ids += ids[:kept]
+                continue
+            if grid:
+                row.images.append(item["image"])
+                row.grids.append(grid)
+                row.starts.append(len(row.ids) + 1)
+            row.ids += ids
+        if dropped:
+            logger.warning("Content longer than the window of %d tokens: its last %d dropped.", self.max_tokens, dropped)
+        row.ids += end
+        return row
+
+    def _grid(self, image: Any) -> tuple[int, int]:
+        """Return a picture's (height, width) in patches, from its header."""
+        width, height = image_size(image)
+        size, patch = self.image_processor.size, self.image_processor.patch_size
+        factor = patch * self.image_processor.merge_size
+        low, high = size["shortest_edge"], size["longest_edge"]
+        height, width = smart_resize(height, width, factor, min_pixels=low, max_pixels=high)
+        return height // patch, width // patch
+
+    def _picture_ids(self, grid: tuple[int, int]) -> list[int]:
+        start, end = self.tokenizer.convert_tokens_to_ids(["<|vision_start|>", "<|vision_end|>"])
+        return [start, *[self.image_token_id] * (grid[0] * grid[1] // self.image_processor.merge_size**2), end]
+
+    def _pixels(self, pictures: list[tuple[Any, tuple[int, int]]]) -> dict[str, torch.Tensor]:
+        """Decode, resize and cut pictures, by the image processor's own steps."""
+        steps, patches = self.image_processor, []
+        for source, grid in pictures:
+            pixels = np.asarray(load_image(source)).transpose(2, 0, 1)
+            pixels = steps.resize(pixels, steps.size, steps.resample, steps.patch_size * steps.merge_size)
+            pixels = steps.normalize(steps.rescale(pixels, steps.rescale_factor), steps.image_mean, steps.image_std)
+            cut, *found = steps.patchify(pixels, steps.patch_size, steps.merge_size, steps.temporal_patch_size)
+            if tuple(found) != grid:
+                raise BadImage(f"A picture changed while it was read: its header said {grid}, its pixels {found}.")
+            patches.append(cut)
+        grids = [(1, *grid) for _, grid in pictures]
+        return {"pixel_values": torch.from_numpy(np.concatenate(patches)), "image_grid_thw": torch.tensor(grids)}
+
+    def _pad(self, rows: list[Row], side: str) -> BatchFeature:
+        length = max(len(row.ids) for row in rows)
+        ids = np.full((len(rows), length), self.tokenizer.pad_token_id, dtype=np.int64)
+        mask = np.zeros_like(ids)
+        for index, row in enumerate(rows):
+            place = slice(0, len(row.ids)) if side == "right" else slice(length - len(row.ids), length)
+            ids[index, place], mask[index, place] = row.ids, 1
+        types = ((ids == self.image_token_id) & (mask == 1)).astype(np.int32)
+        batch = {"input_ids": ids, "attention_mask": mask, "mm_token_type_ids": types}
+        tensors = {name: torch.from_numpy(value) for name, value in batch.items()}
+        pictures = [(image, grid) for row in rows for image, grid in zip(row.images, row.grids, strict=True)]
+        return BatchFeature(tensors | (self._pixels(pictures) if pictures else {}))
+
+    def _rendered_rows(self, text: Any, images: Any, videos: Any) -> list[Row]:
+        """Tokenize strings that a chat template rendered, in which special tokens are what they say."""
+        if videos is not None:
+            raise ValueError("Videos came, but only text and pictures are supported. Leave videos out.")
+        texts = [text] if isinstance(text, str) else list(text)
+        given = _flatten(images)
+        wanted = sum(each.count(IMAGE_PAD) for each in texts)
+        if wanted != len(given):
+            raise ValueError(f"The text has {wanted} {IMAGE_PAD} marks but came with {len(given)} pictures.")
+        rows, left = [], iter(given)
+        for each in texts:
+            row = Row([], [], [], [])
+            for number, part in enumerate(each.split(IMAGE_PAD)):
+                if number:
+                    row.images.append(next(left))
+                    row.grids.append(self._grid(row.images[-1]))
+                    row.starts.append(len(row.ids))
+                    row.ids += self._picture_ids(row.grids[-1])[1:-1]
+                row.ids += self.tokenizer(part, add_special_tokens=False, verbose=False)["input_ids"] if part else []
+            rows.append(row)
+        return rows
+
+    def to_dict(self) -> dict[str, Any]:
+        """Describe the processor; `processor_class` names the stock one, for loaders without remote code."""
+        return {**super().to_dict(), "processor_class": "Qwen2_5_VLProcessor"}
+
+
+def positions(row: Row, merge: int = 2) -> np.ndarray:
+    """Return (4, length): text positions, and M-RoPE's time, height and width.
+
+    A picture's tokens share one time and lie on the grid of merged patches; text goes on after its larger side.
+    """
+    result = np.empty((4, len(row.ids)), dtype=np.int64)
+    result[0] = np.arange(len(row.ids))
+    done, position = 0, 0
+    for start, (height, width) in zip(row.starts, row.grids, strict=True):
+        height, width = height // merge, width // merge
+        result[1:, done:start] = np.arange(start - done) + position
+        position += start - done
+        done = start + height * width
+        result[1, start:done] = position
+        result[2, start:done] = np.repeat(np.arange(height), width) + position
+        result[3, start:done] = np.tile(np.arange(width), height) + position
+        position += max(height, width)
+    result[1:, done:] = np.arange(len(row.ids) - done) + position
+    return result
+
+
+def _joined(instruction: str, content: list[dict[str, Any]]) -> list[Any]:
+    """List a content's texts, neighbours joined, and its picture items, the instruction first."""
+    parts: list[Any] = [instruction] if instruction else []
+    for item in content:
+        if item["type"] == "image":
+            parts.append(item)
+        elif parts and isinstance(parts[-1], str):
+            parts[-1] += item["text"]
+        else:
+            parts.append(item["text"])
+    return parts
+
+
+def _flatten(images: Any) -> list[Any]:
+    if images is None:
+        return []
+    if isinstance(images, (list, tuple)):
+        return [image for part in images for image in _flatten(part)]
+    return [images]
+
+
+NyxProcessor.register_for_auto_class("AutoProcessor")

@@ -1,0 +1,111 @@
+"""A tiny random model, its processor and pages, shared by all tests."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+from dataset_builders.almanac_tokenizer import build_tokenizer
+from modeling_nyx import NyxModel, NyxProcessor
+from modeling_nyx.content_nyx import Content
+from modeling_nyx.processing_nyx import MAX_PIXELS, MIN_PIXELS
+
+torch.set_num_threads(1)
+
+
+def colored(width: int, height: int, seed: int) -> Image.Image:
+    """Draw a picture of coarse random blocks, unlike any of another seed."""
+    blocks = np.random.default_rng(seed).integers(0, 255, (4, 4, 3), dtype=np.uint8)
+    return Image.fromarray(blocks).resize((width, height), Image.Resampling.NEAREST)
+
+
+def text(words: str) -> dict:
+    return {"type": "text", "text": words}
+
+
+def picture(width: int, height: int, seed: int) -> dict:
+    return {"type": "image", "image": colored(width, height, seed)}
+
+
+def tiny_config(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLConfig:
+    ids = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in ("image_pad", "video_pad")}
+    return Qwen2_5_VLConfig(
+        text_config={
+            "vocab_size": len(tokenizer),
+            "hidden_size": 64,
+            "intermediate_size": 128,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "max_position_embeddings": 4096,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 3, 3]},
+            "bos_token_id": None,
+            "eos_token_id": tokenizer.eos_token_id,
+            "pad_token_id": tokenizer.pad_token_id,
+        },
+        vision_config={
+            "depth": 2,
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_heads": 2,
+            "window_size": 112,
+            "out_hidden_size": 64,
+            "fullatt_block_indexes": [1],
+        },
+        image_token_id=ids["image_pad"],
+        video_token_id=ids["video_pad"],
+        vision_start_token_id=tokenizer.convert_tokens_to_ids("<|vision_start|>"),
+        vision_end_token_id=tokenizer.convert_tokens_to_ids("<|vision_end|>"),
+    )
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Qwen2Tokenizer:
+    return build_tokenizer()
+
+
+@pytest.fixture(scope="session")
+def processor(tokenizer: Qwen2Tokenizer) -> NyxProcessor:
+    images = Qwen2VLImageProcessorPil(size={"shortest_edge": MIN_PIXELS, "longest_edge": MAX_PIXELS})
+    return NyxProcessor(images, tokenizer, append_eos=True, query_instruction="Find what answers: ")
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory, processor: NyxProcessor) -> Path:
+    """A vision-language model as its own class saves it, with weights large enough for order to matter."""
+    folder = tmp_path_factory.mktemp("vlm")
+    torch.manual_seed(0)
+    model = Qwen2_5_VLForConditionalGeneration(tiny_config(processor.tokenizer))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(4)
+            elif name.endswith("bias"):
+                parameter.normal_(0, 0.1)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model(model_folder: Path) -> NyxModel:
+    return NyxModel.from_pretrained(model_folder).eval()
+
+
+@pytest.fixture(scope="session")
+def pages() -> list[Content]:
+    """Contents of every shape: text, pictures alone and in between, short and long, wide and high."""
+    return [
+        [text("The moth Vela mirabilis lives by the salt marsh.")],
+        [picture(56, 56, 1)],
+        [text("Short")],
+        [text("A wide picture: "), picture(200, 90, 2), text(" and nothing else.")],
+        [picture(84, 56, 3), text("first, then"), picture(112, 140, 4), text("and last"), picture(60, 61, 5)],
+        [text("It lives by the lagoon. " * 30)],
+        [text("Twice the same:"), picture(56, 56, 1), picture(56, 56, 1)],
+        [picture(300, 280, 6), text("What is this?")],
+    ]
