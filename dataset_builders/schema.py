@@ -1,24 +1,20 @@
-"""Records, and how they are kept in Parquet: pictures as bytes, ids as hashes of content."""
+"""The records that pass between the steps; `nyx.records` keeps them in Parquet."""
 
-import dataclasses
-import hashlib
-import io
-import json
-import os
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, TypeVar
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-from datasets import Features, Image, List, Value
-from PIL import Image as PILImage
+from modeling_nyx.content_nyx import Content
+from nyx.records import Chunk, content_id, features, read_records, write_records
 
-from modeling_nyx.content_nyx import Content, to_content
-from modeling_nyx.images_nyx import image_key
-
-ROWS_PER_GROUP = 256
+__all__ = [
+    "Chunk",
+    "Document",
+    "Example",
+    "QAPair",
+    "content_id",
+    "features",
+    "read_records",
+    "write_records",
+]
 
 
 @dataclass(frozen=True)
@@ -28,16 +24,6 @@ class Document:
     id: str
     content: Content
     source: str
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """A part of a document that is retrieved as one."""
-
-    id: str
-    document_id: str
-    source: str
-    content: Content
 
 
 @dataclass(frozen=True)
@@ -63,121 +49,3 @@ class Example:
     positives: list[Content]
     negatives: list[Content]
     answers: list[str] = field(default_factory=list)
-
-
-Record = TypeVar("Record", Document, Chunk, QAPair, Example)
-
-_TEXT = Value("string")
-_CONTENT = List({"type": _TEXT, "text": _TEXT, "image": Image()})
-_FIELDS = {
-    "id": _TEXT,
-    "document_id": _TEXT,
-    "source": _TEXT,
-    "modality": _TEXT,
-    "kind": _TEXT,
-    "content": _CONTENT,
-    "question": _CONTENT,
-    "query": _CONTENT,
-    "positives": List(_CONTENT),
-    "negatives": List(_CONTENT),
-    "answers": List(_TEXT),
-    "options": List(_TEXT),
-    "gold_ids": List(_TEXT),
-    "correct_option": Value("int32"),
-}
-CONTENTS = ("content", "question", "query")
-CONTENT_LISTS = ("positives", "negatives")
-
-
-def features(record: type) -> Features:
-    """Return the typed columns of a record."""
-    return Features({each.name: _FIELDS[each.name] for each in dataclasses.fields(record)})
-
-
-def content_id(content: Content) -> str:
-    """Hash a content list: its texts and its pictures' bytes (or pixels), in order. 24 hexadecimal digits."""
-    parts = [["text", item["text"]] if item["type"] == "text" else ["image", image_key(item["image"])] for item in content]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
-
-
-def image_bytes(image: Any) -> bytes:
-    """Return a picture as the bytes of a file: a file's own, or a PIL image's as PNG."""
-    if isinstance(image, bytes):
-        return image
-    if isinstance(image, PILImage.Image):
-        buffer = io.BytesIO()
-        image.save(buffer, format="PNG")
-        return buffer.getvalue()
-    return Path(image).read_bytes()
-
-
-def _to_row(content: Content) -> list[dict[str, Any]]:
-    return [
-        {"type": "text", "text": item["text"], "image": None}
-        if item["type"] == "text"
-        else {"type": "image", "text": None, "image": {"bytes": image_bytes(item["image"]), "path": None}}
-        for item in content
-    ]
-
-
-def _row(record: Any) -> dict[str, Any]:
-    row = {each.name: getattr(record, each.name) for each in dataclasses.fields(record)}
-    for name in CONTENTS:
-        if name in row:
-            row[name] = _to_row(row[name])
-    for name in CONTENT_LISTS:
-        if name in row:
-            row[name] = [_to_row(content) for content in row[name]]
-    return row
-
-
-def write_records(records: Iterable[Any], path: Path) -> int:
-    """Write records of one kind as Parquet, and return how many. The file appears whole or not at all.
-
-    Raises `ValueError` if there is none: a kind without records has no columns.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    writer, rows, count = None, [], 0
-    try:
-        for record in records:
-            if writer is None:
-                schema = features(type(record)).arrow_schema
-                writer = pq.ParquetWriter(aside, schema)
-            rows.append(_row(record))
-            count += 1
-            if len(rows) == ROWS_PER_GROUP:
-                writer.write_table(pa.Table.from_pylist(rows, schema=schema))
-                rows = []
-        if writer is None:
-            raise ValueError(f"No records to write to {path}.")
-        if rows:
-            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
-        writer.close()
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
-    return count
-
-
-def read_records(record: type[Record], path: Path) -> Iterator[Record]:
-    """Read records of one kind, pictures as bytes.
-
-    Raises `ValueError` when the file lacks a column, naming those it has.
-    """
-    names = [each.name for each in dataclasses.fields(record)]
-    with pq.ParquetFile(path) as file:
-        missing = set(names) - set(file.schema_arrow.names)
-        if missing:
-            raise ValueError(
-                f"{path} has columns {file.schema_arrow.names}, but {record.__name__} needs {sorted(missing)} too."
-            )
-        for batch in file.iter_batches(batch_size=ROWS_PER_GROUP, columns=names):
-            for row in batch.to_pylist():
-                for name in CONTENTS:
-                    if name in row:
-                        row[name] = to_content(row[name])
-                for name in CONTENT_LISTS:
-                    if name in row:
-                        row[name] = [to_content(content) for content in row[name]]
-                yield record(**row)

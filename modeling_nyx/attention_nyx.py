@@ -97,5 +97,14 @@ def nyx_mask(*args: Any, attention_mask: Tensor | None = None, **kwargs: Any) ->
     return None if attention_mask is None else sdpa_mask(*args, attention_mask=attention_mask, **kwargs)
 
 
+def use_nyx_attention(model: Any) -> None:
+    """Make a loaded Qwen-VL model use `nyx_attention`.
+
+    Set directly: transformers' own check would look for a kernel of that name on the Hub.
+    """
+    for part in (model.config, model.config.text_config, model.config.vision_config):
+        part._attn_implementation_internal = NYX_ATTENTION
+
+
 AttentionInterface.register(NYX_ATTENTION, nyx_attention)
 AttentionMaskInterface.register(NYX_ATTENTION, nyx_mask)

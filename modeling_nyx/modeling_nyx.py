@@ -17,7 +17,7 @@ from transformers.conversion_mapping import (
 )
 from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 
-from .attention_nyx import NYX_ATTENTION
+from .attention_nyx import use_nyx_attention
 from .configuration_nyx import NyxConfig, NyxQwen3VLConfig
 from .content_nyx import to_content
 from .processing_nyx import NyxProcessor, Role
@@ -60,9 +60,7 @@ class NyxMixin:
         asked = getattr(config, "_attn_implementation_internal", None)
         super().__init__(config, *args, **kwargs)  # type: ignore[call-arg]
         if asked is None:
-            # Set directly: transformers' own check would look for a kernel of that name on the Hub.
-            for part in (self.config, self.config.text_config, self.config.vision_config):
-                part._attn_implementation_internal = NYX_ATTENTION
+            use_nyx_attention(self)
 
     @classmethod
     def from_pretrained(cls, name: Any, *args: Any, **kwargs: Any) -> Any:

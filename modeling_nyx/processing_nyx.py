@@ -107,11 +107,11 @@ class NyxProcessor(ProcessorMixin):
         `image_grid_thw` (pictures, 3) of all pictures in order of appearance.
         """
         if text is not None:
-            rows = self._rendered_rows(text, images, videos)
+            rows = self.rendered_rows(text, images, videos)
             side = (kwargs.get("text_kwargs") or {}).get("padding_side") or kwargs.get("padding_side") or padding_side
         else:
             rows, side = [self._row(to_content(content), role) for content in contents], padding_side
-        return self._pad(rows, side or self.tokenizer.padding_side)
+        return self.pad(rows, side or self.tokenizer.padding_side)
 
     def pack(self, contents: Sequence[Any], role: Role = "document") -> BatchFeature:
         """Make one row without padding of several contents.
@@ -219,7 +219,8 @@ class NyxProcessor(ProcessorMixin):
         grids = [(1, *grid) for _, grid in pictures]
         return {"pixel_values": torch.from_numpy(np.concatenate(patches)), "image_grid_thw": torch.tensor(grids)}
 
-    def _pad(self, rows: list[Row], side: str) -> BatchFeature:
+    def pad(self, rows: list[Row], side: str) -> BatchFeature:
+        """Make a batch of rows, see `__call__`; only here are their pictures decoded."""
         length = max(len(row.ids) for row in rows)
         ids = np.full((len(rows), length), self.tokenizer.pad_token_id, dtype=np.int64)
         mask = np.zeros_like(ids)
@@ -232,8 +233,12 @@ class NyxProcessor(ProcessorMixin):
         pictures = [(image, grid) for row in rows for image, grid in zip(row.images, row.grids, strict=True)]
         return BatchFeature(tensors | (self._pixels(pictures) if pictures else {}))
 
-    def _rendered_rows(self, text: Any, images: Any, videos: Any) -> list[Row]:
-        """Tokenize strings that a chat template rendered, in which special tokens are what they say."""
+    def rendered_rows(self, text: Any, images: Any, videos: Any = None) -> list[Row]:
+        """Tokenize strings that a chat template rendered, in which special tokens are what they say.
+
+        `images`: all pictures in order, in a list or in lists of lists. Raises `ValueError` if they differ in number
+        from the strings' `<|image_pad|>` marks.
+        """
         if videos is not None:
             raise ValueError("Videos came, but only text and pictures are supported. Leave videos out.")
         texts = [text] if isinstance(text, str) else list(text)

@@ -1,0 +1,31 @@
+"""BM25 over the words of content, pictures ignored: the baseline that every retriever is held against."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from modeling_nyx.content_nyx import Content, text_of
+
+try:
+    import bm25s
+except ImportError as error:
+    raise ImportError("BM25 needs bm25s: pip install 'nyx-retriever[data]'") from error
+
+
+class BM25:
+    """An index over the texts of contents; `search` gives positions in the order they came."""
+
+    def __init__(self, contents: Sequence[Content]) -> None:
+        self.size = len(contents)
+        self._index = bm25s.BM25()
+        self._index.index(self._tokens(contents), show_progress=False)
+
+    def search(self, queries: Sequence[Content], k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return positions and scores of the best k, each (queries, k). A query without words ranks by position."""
+        k = min(k, self.size)
+        return tuple(self._index.retrieve(self._tokens(queries), k=k, show_progress=False, sorted=True))
+
+    @staticmethod
+    def _tokens(contents: Sequence[Content]) -> list[list[str]]:
+        texts = [text_of(content) for content in contents]
+        return bm25s.tokenize(texts, stopwords=None, return_ids=False, show_progress=False)

@@ -1,0 +1,188 @@
+"""An index: a folder with vectors, documents and a manifest; exact search over it.
+
+Each save writes a new generation of the files and then replaces the manifest, which names them: after a crash the
+folder holds the old index or the new one. The FAISS index is built from the vectors in memory and never kept.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from modeling_nyx.content_nyx import Content
+from modeling_nyx.modeling_nyx import truncate
+from nyx.records import Chunk, read_records, write_records
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One result: the chunk's id, its cosine with the query, its content and where it comes from."""
+
+    id: str
+    score: float
+    content: Content
+    source: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What the folder holds, and made by which model."""
+
+    model: str
+    revision: str
+    dim: int
+    count: int
+    generation: int
+    files: dict[str, str]
+    checksums: dict[str, str]
+    format: int = FORMAT
+
+
+def _faiss() -> Any:
+    try:
+        import faiss
+    except ImportError as error:
+        raise ImportError("Search needs FAISS: pip install 'nyx-retriever[cpu]' (or [gpu])") from error
+    return faiss
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Index:
+    """Chunks and their embeddings, searched exactly by cosine."""
+
+    def __init__(self, folder: Path, chunks: list[Chunk], vectors: np.ndarray, model_name: str, revision: str) -> None:
+        self.folder, self.chunks, self.vectors = folder, chunks, vectors
+        self.model_name, self.revision = model_name, revision
+        self._searchers: dict[int, Any] = {}
+
+    @classmethod
+    def create(
+        cls, folder: str | Path, chunks: Sequence[Chunk], vectors: np.ndarray, *, model_name: str, revision: str = ""
+    ) -> "Index":
+        """Make an index of chunks and their embeddings (chunks, dim), and save it. Refuses a folder that holds one."""
+        folder = Path(folder)
+        if (folder / MANIFEST).exists():
+            raise ValueError(f"{folder} already holds an index. Open it to add to it, or choose another folder.")
+        index = cls(folder, [], np.empty((0, vectors.shape[-1]), dtype=np.float32), model_name, revision)
+        index.add(chunks, vectors)
+        index.save()
+        return index
+
+    @classmethod
+    def open(cls, folder: str | Path, *, model_name: str | None = None) -> "Index":
+        """Open a saved index; with `model_name`, refuse one that another model made.
+
+        Raises `ValueError` when the folder is no index, was made by a newer format, or its files are damaged.
+        """
+        folder = Path(folder)
+        manifest = _read_manifest(folder)
+        if model_name is not None and model_name != manifest.model:
+            raise ValueError(
+                f"{folder} was made with the model {manifest.model!r}, but is opened with {model_name!r}. Embeddings of "
+                "different models cannot be compared: index the chunks again, or search with the first."
+            )
+        for kind, name in manifest.files.items():
+            path = folder / Path(name).name
+            if not path.exists() or _checksum(path) != manifest.checksums[kind]:
+                raise ValueError(f"{path} is missing or damaged: it does not match {MANIFEST}. Index the chunks again.")
+        vectors = load_file(folder / Path(manifest.files["vectors"]).name)["vectors"]
+        chunks = list(read_records(Chunk, folder / Path(manifest.files["documents"]).name))
+        return cls(folder, chunks, vectors, manifest.model, manifest.revision)
+
+    def add(self, chunks: Sequence[Chunk], vectors: np.ndarray) -> int:
+        """Add chunks whose id is new, and return how many; `save` keeps them. Raises `ValueError` on odd vectors."""
+        if vectors.shape != (len(chunks), self.vectors.shape[1]):
+            expected = (len(chunks), self.vectors.shape[1])
+            raise ValueError(f"Vectors of shape {vectors.shape} came for {len(chunks)} chunks; expected {expected}.")
+        if not np.isfinite(vectors).all() or not np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3):
+            raise ValueError("Vectors must be finite and of norm 1, as the model gives them.")
+        known, new = self.ids, []
+        for position, chunk in enumerate(chunks):
+            if chunk.id not in known:
+                known.add(chunk.id)
+                new.append(position)
+        self.chunks += [chunks[position] for position in new]
+        self.vectors = np.concatenate([self.vectors, vectors[new].astype(np.float32)])
+        self._searchers.clear()
+        return len(new)
+
+    @property
+    def ids(self) -> set[str]:
+        return {chunk.id for chunk in self.chunks}
+
+    def save(self) -> None:
+        """Write the next generation of the files, then the manifest, then remove the last generation."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        old = _read_manifest(self.folder) if (self.folder / MANIFEST).exists() else None
+        generation = old.generation + 1 if old else 1
+        files = {"vectors": f"vectors-{generation}.safetensors", "documents": f"documents-{generation}.parquet"}
+        aside = self.folder / f".vectors-{generation}.partial"
+        save_file({"vectors": self.vectors}, aside)
+        os.replace(aside, self.folder / files["vectors"])
+        write_records(self.chunks, self.folder / files["documents"])
+        manifest = Manifest(
+            model=self.model_name,
+            revision=self.revision,
+            dim=self.vectors.shape[1],
+            count=len(self.chunks),
+            generation=generation,
+            files=files,
+            checksums={kind: _checksum(self.folder / name) for kind, name in files.items()},
+        )
+        aside = self.folder / f".{MANIFEST}.partial"
+        aside.write_text(json.dumps(asdict(manifest), indent=2) + "\n")
+        os.replace(aside, self.folder / MANIFEST)
+        for name in old.files.values() if old else ():
+            (self.folder / Path(name).name).unlink(missing_ok=True)
+
+    def rank(self, query_vectors: np.ndarray, k: int, dim: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Return positions and cosines of the best k chunks, each (queries, k), by the first `dim` values if given."""
+        if query_vectors.ndim != 2 or query_vectors.shape[1] != self.vectors.shape[1]:
+            raise ValueError(f"Queries of shape {query_vectors.shape}; expected (queries, {self.vectors.shape[1]}).")
+        if k < 1:
+            raise ValueError(f"k is {k}; expected at least 1.")
+        dim = dim or self.vectors.shape[1]
+        if dim not in self._searchers:
+            self._searchers[dim] = _faiss().IndexFlatIP(dim)
+            self._searchers[dim].add(np.ascontiguousarray(truncate(self.vectors, dim)))
+        queries = np.ascontiguousarray(truncate(query_vectors.astype(np.float32), dim))
+        scores, positions = self._searchers[dim].search(queries, min(k, len(self.chunks)))
+        return positions, scores
+
+    def search(self, query_vectors: np.ndarray, k: int, dim: int | None = None) -> list[list[Hit]]:
+        """Return the best k chunks of each query (queries, dim), best first."""
+        positions, scores = self.rank(query_vectors, k, dim)
+        return [
+            [self._hit(int(position), float(score)) for position, score in zip(row, values, strict=True)]
+            for row, values in zip(positions, scores, strict=True)
+        ]
+
+    def _hit(self, position: int, score: float) -> Hit:
+        chunk = self.chunks[position]
+        return Hit(chunk.id, score, chunk.content, chunk.source)
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise ValueError(f"{folder} holds no index: there is no {MANIFEST}. Make one with `nyx index`.")
+    try:
+        manifest = Manifest(**json.loads(path.read_text()))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} is no manifest of this version ({error}). Index the chunks again.") from error
+    if manifest.format != FORMAT:
+        raise ValueError(f"{path} has format {manifest.format}; this version reads {FORMAT}. Update nyx-retriever.")
+    return manifest
