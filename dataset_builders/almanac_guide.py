@@ -5,7 +5,15 @@ from dataclasses import dataclass
 from random import Random
 
 from dataset_builders.almanac_pages import Content, Entry, Question, ask, ask_order, states, write_page, write_plate
-from dataset_builders.almanac_world import FACTS, VISUALS, Species, Split, distinct_species, random_species, similar_species
+from dataset_builders.almanac_world import (
+    FACTS,
+    VISUALS,
+    Species,
+    Split,
+    distinct_species,
+    random_species,
+    similar_species,
+)
 from dataset_builders.schema import Chunk, Example, QAPair, content_id
 
 # Questions a species: how many of each kind.

@@ -65,9 +65,7 @@ def page_lesson(
         if hide == states(entries, kind, subject, about) or _needs_two_pages(entries, kind, subject, about):
             continue
         question = ask(rng, kind, subject, about)
-        asked[kind, subject.full_name, about] = (
-            Question(kind, about, question.content, UNKNOWN) if hide else question
-        )
+        asked[kind, subject.full_name, about] = Question(kind, about, question.content, UNKNOWN) if hide else question
     written = [write_page(rng, page) for page in pages]
     rng.shuffle(written)
     return Lesson(written, list(asked.values()))
@@ -79,9 +77,7 @@ def _entries(rng: Random, present: list[Species], index: int, pictured: float, t
     if index < len(present) and present[index] not in chosen:
         chosen[0] = present[index]
     most = 3 if count == 1 else 2
-    return [
-        Entry(each, tuple(rng.sample(FACTS, rng.randint(1, most))), rng.random() < pictured) for each in chosen
-    ]
+    return [Entry(each, tuple(rng.sample(FACTS, rng.randint(1, most))), rng.random() < pictured) for each in chosen]
 
 
 def _needs_two_pages(entries: list[Entry], kind: str, species: Species, about: str) -> bool:

@@ -1,7 +1,7 @@
 """Draw the Almanac's moths: small, turned a little, noisy, and never twice the same."""
 
 import io
-from functools import lru_cache
+from functools import cache
 from random import Random
 
 import numpy as np
@@ -80,7 +80,7 @@ def draw_moth(look: Look, size: int, rng: np.random.Generator) -> Image.Image:
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _jpeg(look: Look, size: int, variant: int) -> bytes:
     features = [ord(letter) for feature in (look.wing, look.mark, look.shape) for letter in feature]
     rng = np.random.default_rng([*features, COUNTS.index(look.count), size, variant])

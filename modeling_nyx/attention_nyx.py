@@ -87,7 +87,12 @@ def _attend(
 
     # Rotary embeddings may leave queries and keys in a wider type than the values.
     attended = F.scaled_dot_product_attention(
-        batched(query), batched(key), batched(value).to(query.dtype), dropout_p=dropout, is_causal=causal, scale=scaling
+        batched(query),
+        batched(key),
+        batched(value).to(query.dtype),
+        dropout_p=dropout,
+        is_causal=causal,
+        scale=scaling,
     )
     return attended.to(value.dtype).transpose(1, 2).reshape(count * length, heads, size)
 

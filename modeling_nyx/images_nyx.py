@@ -59,7 +59,9 @@ def _open(source: Any) -> Image.Image:
                 warnings.simplefilter("error", Image.DecompressionBombWarning)
                 image = Image.open(io.BytesIO(data), formats=FORMATS)
         except Exception as error:  # Pillow raises a dozen kinds for broken headers
-            raise BadImage(f"{_describe(source)} cannot be read ({error}). Known formats: {', '.join(FORMATS)}.") from error
+            raise BadImage(
+                f"{_describe(source)} cannot be read ({error}). Known formats: {', '.join(FORMATS)}."
+            ) from error
     width, height = image.size
     if min(width, height) < 1 or width * height > MAX_PIXELS:
         raise BadImage(f"{_describe(source)} is {width}×{height}; expected 1 to {MAX_PIXELS} pixels.")

@@ -83,7 +83,10 @@ class NyxProcessor(ProcessorMixin):
     @classmethod
     def _get_arguments_from_pretrained(cls, name: Any, processor_dict: dict | None = None, **kwargs: Any) -> list[Any]:
         """Load both parts by their classes: the automatic ones would ask for torchvision and a video processor."""
-        return [Qwen2VLImageProcessorPil.from_pretrained(name, **kwargs), AutoTokenizer.from_pretrained(name, **kwargs)]
+        return [
+            Qwen2VLImageProcessorPil.from_pretrained(name, **kwargs),
+            AutoTokenizer.from_pretrained(name, **kwargs),
+        ]
 
     @property
     def max_tokens(self) -> int:
@@ -110,7 +113,7 @@ class NyxProcessor(ProcessorMixin):
             rows = self.rendered_rows(text, images, videos)
             side = (kwargs.get("text_kwargs") or {}).get("padding_side") or kwargs.get("padding_side") or padding_side
         else:
-            rows, side = [self._row(to_content(content), role) for content in contents], padding_side
+            rows, side = self.rows(contents, role), padding_side
         return self.pad(rows, side or self.tokenizer.padding_side)
 
     def pack(self, contents: Sequence[Any], role: Role = "document") -> BatchFeature:
@@ -120,7 +123,14 @@ class NyxProcessor(ProcessorMixin):
         each starting anew per content; `cu_seqlens` (contents + 1); `pixel_values` and `image_grid_thw` of the
         *different* pictures, and `image_index` (occurrences): which of them each one is.
         """
-        rows = [self._row(to_content(content), role) for content in contents]
+        return self.pack_rows(self.rows(contents, role))
+
+    def rows(self, contents: Sequence[Any], role: Role = "document") -> list[Row]:
+        """Tokenize contents; pictures are not decoded."""
+        return [self._row(to_content(content), role) for content in contents]
+
+    def pack_rows(self, rows: Sequence[Row]) -> BatchFeature:
+        """Make one row of several that `rows` made, see `pack`; only here are their pictures decoded."""
         ids = np.concatenate([row.ids for row in rows]).astype(np.int64)
         batch = {
             "input_ids": torch.from_numpy(ids)[None],
@@ -153,15 +163,7 @@ class NyxProcessor(ProcessorMixin):
                 lengths.append(self.count_tokens(content, role))
             except ValueError as error:
                 raise type(error)(f"Item {index}: {error}") from error
-        groups: list[list[int]] = []
-        room = 0
-        for index in sorted(range(len(lengths)), key=lengths.__getitem__):
-            if not groups or lengths[index] > room:
-                groups.append([])
-                room = batch_tokens
-            groups[-1].append(index)
-            room -= lengths[index]
-        return groups
+        return group_by_tokens(lengths, batch_tokens)
 
     def _row(self, content: list[dict[str, Any]], role: Role) -> Row:
         """Tokenize one content; what is beyond the window is dropped from its end, a picture always whole."""
@@ -188,7 +190,9 @@ class NyxProcessor(ProcessorMixin):
                 row.starts.append(len(row.ids) + 1)
             row.ids += ids
         if dropped:
-            logger.warning("Content longer than the window of %d tokens: its last %d dropped.", self.max_tokens, dropped)
+            logger.warning(
+                "Content longer than the window of %d tokens: its last %d dropped.", self.max_tokens, dropped
+            )
         row.ids += end
         return row
 
@@ -262,6 +266,19 @@ class NyxProcessor(ProcessorMixin):
     def to_dict(self) -> dict[str, Any]:
         """Describe the processor; `processor_class` names the stock one, for loaders without remote code."""
         return {**super().to_dict(), "processor_class": "Qwen2_5_VLProcessor"}
+
+
+def group_by_tokens(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
+    """Group indices, shortest first, so that no group has more than `batch_tokens` unless one item has by itself."""
+    groups: list[list[int]] = []
+    room = 0
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if not groups or lengths[index] > room:
+            groups.append([])
+            room = batch_tokens
+        groups[-1].append(index)
+        room -= lengths[index]
+    return groups
 
 
 def positions(row: Row, merge: int = 2) -> np.ndarray:

@@ -97,7 +97,9 @@ class Index:
         for kind, name in manifest.files.items():
             path = folder / Path(name).name
             if not path.exists() or _checksum(path) != manifest.checksums[kind]:
-                raise ValueError(f"{path} is missing or damaged: it does not match {MANIFEST}. Index the chunks again.")
+                raise ValueError(
+                    f"{path} is missing or damaged: it does not match {MANIFEST}. Index the chunks again."
+                )
         vectors = load_file(folder / Path(manifest.files["vectors"]).name)["vectors"]
         chunks = list(read_records(Chunk, folder / Path(manifest.files["documents"]).name))
         return cls(folder, chunks, vectors, manifest.model, manifest.revision)

@@ -62,7 +62,9 @@ def features(record: type) -> Features:
 
 def content_id(content: Content) -> str:
     """Hash a content list: its texts and its pictures' bytes (or pixels), in order. 24 hexadecimal digits."""
-    parts = [["text", item["text"]] if item["type"] == "text" else ["image", image_key(item["image"])] for item in content]
+    parts = [
+        ["text", item["text"]] if item["type"] == "text" else ["image", image_key(item["image"])] for item in content
+    ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
 
 

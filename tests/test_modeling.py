@@ -187,4 +187,7 @@ def test_the_same_mixin_serves_qwen3_vl(processor: NyxProcessor, pages: list[Con
         batch = processor([page])
         expected = last_token_embeddings(stock(**batch).last_hidden_state, batch).numpy()
         assert np.abs(model.encode_documents([page]) - expected).max() < TOLERANCE
-    assert np.abs(model.encode_documents(pages) - np.concatenate([model.encode_documents([p]) for p in pages])).max() < TOLERANCE
+    assert (
+        np.abs(model.encode_documents(pages) - np.concatenate([model.encode_documents([p]) for p in pages])).max()
+        < TOLERANCE
+    )

@@ -1,0 +1,91 @@
+"""Divide and conquer, the baseline that mixed embedding is held against: text and pictures are embedded apart.
+
+The same network is trained on the same examples for the same steps, but it sees one part of a content at a time: all
+its text, or one picture. A content's embedding is the mean of its parts' (averaging); instead of it, scores can be
+fused: every part of the query counts with its best part of the document.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from modeling_nyx.content_nyx import Content, text_of
+from modeling_nyx.processing_nyx import Role, group_by_tokens
+from train_scripts.batching import ContrastiveBatch, MicroBatch
+from train_scripts.gradient_cache import Embedder
+from train_scripts.trainer import NyxTrainer, Validation
+
+
+@dataclass(frozen=True)
+class ApartMicroBatch(MicroBatch):
+    """Whole contents, whose rows are all their parts; `counts` says how many each has."""
+
+    counts: list[int]
+
+
+def parts_of(content: Content) -> list[Content]:
+    """Cut a content into its text, if it has any, and each of its pictures."""
+    words = text_of(content)
+    pictures: list[Content] = [[item] for item in content if item["type"] == "image"]
+    return ([[{"type": "text", "text": words}]] if words else []) + pictures
+
+
+class ApartTrainer(NyxTrainer):
+    """Trains on means of parts' embeddings."""
+
+    def split(self, batch: ContrastiveBatch) -> list[MicroBatch]:
+        processor, micros = self.encoder.processor, []
+        sides: list[tuple[Role, list[Content]]] = [("query", batch.queries), ("document", batch.documents)]
+        for role, contents in sides:
+            rows = [processor.rows(parts_of(content), role) for content in contents]
+            lengths = [sum(len(row.ids) for row in parts) for parts in rows]
+            for indices in group_by_tokens(lengths, self.args.micro_batch_tokens):
+                flat = [row for index in indices for row in rows[index]]
+                micros.append(ApartMicroBatch(role, indices, flat, [len(rows[index]) for index in indices]))
+        return list(micros)
+
+    def embedder(self, model: Any) -> Callable[[MicroBatch], Tensor]:
+        embed = Embedder(model, self.encoder)
+
+        def averaged(micro: MicroBatch) -> Tensor:
+            assert isinstance(micro, ApartMicroBatch)
+            each = embed(micro).split(micro.counts)
+            return F.normalize(torch.stack([parts.mean(0) for parts in each]), dim=-1)
+
+        return averaged
+
+    def rankings(self, validation: Validation) -> list[list[str]]:
+        documents = [chunk.content for chunk in validation.chunks]
+        averaged, _ = apart_scores(self.encoder, [each.question for each in validation.questions], documents)
+        order = np.argsort(-averaged, axis=1, kind="stable")[:, :100]
+        return [[validation.chunks[position].id for position in row] for row in order]
+
+
+def apart_scores(
+    model: Any, queries: Sequence[Content], documents: Sequence[Content]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Score documents for queries by averaging, and by score fusion: two arrays (queries, documents)."""
+    query_parts, query_of = _embed_parts(queries, model.encode_queries)
+    document_parts, document_of = _embed_parts(documents, model.encode_documents)
+    averaged = _means(query_parts, query_of) @ _means(document_parts, document_of).T
+    similarities = query_parts @ document_parts.T
+    starts = np.flatnonzero(np.diff(document_of, prepend=-1))
+    best = np.maximum.reduceat(similarities, starts, axis=1)
+    fused = np.add.reduceat(best, np.flatnonzero(np.diff(query_of, prepend=-1)), axis=0)
+    return averaged, fused
+
+
+def _embed_parts(contents: Sequence[Content], encode: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Embed every part; returns the vectors and the index of the content each belongs to, ascending."""
+    parts = [(index, part) for index, content in enumerate(contents) for part in parts_of(content)]
+    return encode([part for _, part in parts]), np.array([index for index, _ in parts])
+
+
+def _means(vectors: np.ndarray, owners: np.ndarray) -> np.ndarray:
+    means = np.add.reduceat(vectors, np.flatnonzero(np.diff(owners, prepend=-1)), axis=0)
+    return means / np.linalg.norm(means, axis=1, keepdims=True)

@@ -1,0 +1,71 @@
+"""Examples as contrastive batches, and contrastive batches as micro-batches under a token budget."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dataset_builders.schema import Example
+from modeling_nyx import NyxProcessor
+from modeling_nyx.content_nyx import Content
+from modeling_nyx.processing_nyx import Role, Row, group_by_tokens
+from nyx.records import content_id
+
+
+@dataclass(frozen=True)
+class ContrastiveBatch:
+    """What one loss is computed over: queries, and documents, of which the first n are the queries' positives.
+
+    `owners` says which query brought a document; `keys` identify documents; `answering` holds, for each query, the
+    keys of all documents known to answer it.
+    """
+
+    queries: list[Content]
+    documents: list[Content]
+    owners: list[int]
+    keys: list[str]
+    answering: list[list[str]]
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Some queries, or some documents, by index and tokenized: as much as one forward pass takes."""
+
+    role: Role
+    indices: list[int]
+    rows: list[Row]
+
+
+def contrastive_batch(examples: Sequence[Example], hard_negatives: int) -> ContrastiveBatch:
+    """Line up examples: first every example's first positive, then up to `hard_negatives` negatives of each."""
+    documents = [example.positives[0] for example in examples]
+    owners = list(range(len(examples)))
+    for owner, example in enumerate(examples):
+        negatives = example.negatives[:hard_negatives]
+        documents += negatives
+        owners += [owner] * len(negatives)
+    answering = [[content_id(positive) for positive in example.positives] for example in examples]
+    keys = [content_id(document) for document in documents]
+    return ContrastiveBatch([example.query for example in examples], documents, owners, keys, answering)
+
+
+def micro_batches(batch: ContrastiveBatch, processor: NyxProcessor, batch_tokens: int) -> list[MicroBatch]:
+    """Split a batch by true token counts, pictures included; nothing is decoded."""
+    sides: list[tuple[Role, list[Content]]] = [("query", batch.queries), ("document", batch.documents)]
+    micros = []
+    for role, contents in sides:
+        rows = processor.rows(contents, role)
+        for indices in group_by_tokens([len(row.ids) for row in rows], batch_tokens):
+            micros.append(MicroBatch(role, indices, [rows[index] for index in indices]))
+    return micros
+
+
+def excluded_pairs(keys: Sequence[str], answering: Sequence[Sequence[str]]) -> Tensor | None:
+    """List (query, document) pairs in which the document is known to answer the query: no negatives. Shape (n, 2)."""
+    places: dict[str, list[int]] = {}
+    for place, key in enumerate(keys):
+        places.setdefault(key, []).append(place)
+    known = ((query, key) for query, keys in enumerate(answering) for key in set(keys))
+    pairs = [(query, place) for query, key in known for place in places.get(key, ())]
+    return torch.tensor(pairs) if pairs else None

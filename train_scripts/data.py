@@ -1,0 +1,74 @@
+"""Where a run's data lies, and how examples are read while training."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pyarrow.parquet as pq
+from torch.utils.data import Dataset
+
+from dataset_builders.schema import Chunk, Example, QAPair, read_records
+from modeling_nyx import to_content
+from nyx.records import CONTENT_LISTS, CONTENTS
+from train_scripts.trainer import Validation
+
+
+@dataclass
+class DataArguments:
+    """What a stage reads."""
+
+    dataset: str = field(
+        default="runs/demo/nyxqa", metadata={"help": "dataset folder; the Almanac is written there if it is absent"}
+    )
+    query_instruction: str = field(default="", metadata={"help": "put before queries; part of the checkpoint"})
+    freeze_vision: bool = field(default=False, metadata={"help": "train the language model alone"})
+    replay: float = field(default=0.0, metadata={"help": "stage 2: share of stage 1's examples in training"})
+    resume: bool = field(default=True, metadata={"help": "go on from the last checkpoint in output_dir, if any"})
+
+
+class Examples(Dataset):
+    """Examples of Parquet files, memory-mapped: pictures stay bytes until a micro-batch needs them."""
+
+    def __init__(self, *paths: Path) -> None:
+        for path in paths:
+            if not path.is_file():
+                raise ValueError(f"No examples at {path}. Make them first, or name another folder.")
+        self.tables = [pq.read_table(path, memory_map=True) for path in paths]
+        self.places = [(table, row) for table, each in enumerate(self.tables) for row in range(each.num_rows)]
+
+    def mixed(self, other: "Examples", share: float, seed: int) -> "Examples":
+        """Add as many rows of `other`, drawn with `seed`, as make up `share` of the whole."""
+        if not 0 <= share < 1:
+            raise ValueError(f"A share of {share} came; expected at least 0 and less than 1.")
+        wanted = round(len(self) * share / (1 - share))
+        rng, pool = Random(seed), list(range(len(other)))
+        drawn = rng.sample(pool, wanted) if wanted <= len(pool) else rng.choices(pool, k=wanted)
+        both = Examples()
+        both.tables = self.tables + other.tables
+        shifted = [(other.places[index][0] + len(self.tables), other.places[index][1]) for index in drawn]
+        both.places = self.places + shifted
+        return both
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: int) -> Example:
+        table, row = self.places[index]
+        values: dict[str, Any] = self.tables[table].slice(row, 1).to_pylist()[0]
+        for name in CONTENTS:
+            if name in values:
+                values[name] = to_content(values[name])
+        for name in CONTENT_LISTS:
+            values[name] = [to_content(content) for content in values[name]]
+        return Example(**values)
+
+
+def read_validation(folder: Path, questions: int | None = None) -> Validation | None:
+    """Read a dataset folder's validation corpus and questions, if it has them."""
+    corpus, qa = folder / "corpus" / "validation.parquet", folder / "qa" / "validation.parquet"
+    if not (corpus.is_file() and qa.is_file()):
+        return None
+    asked: Sequence[QAPair] = list(read_records(QAPair, qa))[:questions]
+    return Validation(list(read_records(Chunk, corpus)), asked)

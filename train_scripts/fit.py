@@ -1,0 +1,92 @@
+"""What both stages share: a model from its start, trained on examples, saved whole."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import Dataset
+from transformers import AutoConfig, EarlyStoppingCallback
+from transformers.image_utils import SizeDict
+from transformers.trainer_utils import get_last_checkpoint
+from trl import ModelConfig, get_peft_config
+
+from dataset_builders.schema import Example
+from modeling_nyx import NyxModel, NyxProcessor, NyxQwen3VLModel
+from modeling_nyx.processing_nyx import MAX_PIXELS, MIN_PIXELS, chat_template
+from train_scripts.data import DataArguments
+from train_scripts.trainer import NyxTrainer, NyxTrainingArguments, Validation
+
+logger = logging.getLogger(__name__)
+
+BACKBONES = {"qwen2_5_vl": NyxModel, "qwen3_vl": NyxQwen3VLModel}
+
+
+def load_start(name: str, data: DataArguments, arguments: NyxTrainingArguments) -> Any:
+    """Load what training starts from: a backbone, an instruct model, or a Nyx checkpoint.
+
+    Only a Nyx checkpoint keeps its own instruction and pixel cap.
+    """
+    config = AutoConfig.from_pretrained(name)
+    if config.model_type not in BACKBONES:
+        raise ValueError(f"{name} is a {config.model_type}; expected one of {', '.join(BACKBONES)}.")
+    model = BACKBONES[config.model_type].from_pretrained(name)
+    if not model.processor.append_eos:
+        stock = model.processor
+        stock.image_processor.size = SizeDict(shortest_edge=MIN_PIXELS, longest_edge=MAX_PIXELS)
+        model.processor = NyxProcessor(
+            stock.image_processor,
+            stock.tokenizer,
+            append_eos=True,
+            query_instruction=data.query_instruction,
+            chat_template=chat_template(stock.special_tokens),
+        )
+    model.processor.tokenizer.chat_template = None
+    if arguments.matryoshka_dimensions:
+        largest, size = max(arguments.matryoshka_dimensions), config.get_text_config().hidden_size
+        if largest > size:
+            raise ValueError(f"matryoshka_dimensions reach {largest}, but {name} embeds in {size} dimensions.")
+        model.config.matryoshka_dimensions = arguments.matryoshka_dimensions
+    model.visual.requires_grad_(not data.freeze_vision)
+    return model
+
+
+def fit(
+    start: str,
+    examples: "Dataset[Example]",
+    validation: Validation | None,
+    data: DataArguments,
+    arguments: NyxTrainingArguments,
+    adapter: ModelConfig | None = None,
+) -> Path:
+    """Train, keep the best checkpoint if there is something to validate on, and save a complete folder.
+
+    `curve.json` beside the weights holds the losses and every evaluation. Adapters are merged into the weights.
+    """
+    model = load_start(start, data, arguments)
+    peft = get_peft_config(adapter) if adapter is not None else None
+    if peft is not None:
+        from peft import get_peft_model
+
+        model = get_peft_model(model, peft)
+    if validation is None:
+        arguments.eval_strategy, arguments.load_best_model_at_end = "no", False  # type: ignore[assignment]
+    stop = [EarlyStoppingCallback(arguments.patience)] if arguments.patience and validation else []
+    trainer = NyxTrainer(model, arguments, validation=validation, train_dataset=examples, callbacks=stop)
+    output = Path(arguments.output_dir)
+    last = get_last_checkpoint(str(output)) if data.resume and output.is_dir() else None
+    if validation is not None and last is None:
+        trainer.evaluate()
+    trainer.train(resume_from_checkpoint=last)
+    save(trainer, output)
+    return output
+
+
+def save(trainer: NyxTrainer, output: Path) -> None:
+    """Save the encoder and its curve from the first process; adapters are merged first."""
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    if trainer.is_world_process_zero():
+        encoder = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+        encoder.save_pretrained(output)
+        (output / "curve.json").write_text(json.dumps(trainer.state.log_history, indent=1) + "\n")
+    trainer.accelerator.wait_for_everyone()

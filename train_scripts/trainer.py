@@ -1,0 +1,203 @@
+"""`NyxTrainer`: transformers' Trainer with contrastive steps, on one process, under DDP and under DeepSpeed ZeRO-2."""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import Trainer, TrainingArguments
+from transformers.trainer_utils import speed_metrics
+
+from dataset_builders.schema import Chunk, Example, QAPair
+from nyx.metrics import retrieval_scores
+from nyx.ranking import rank
+from train_scripts.batching import (
+    ContrastiveBatch,
+    MicroBatch,
+    contrastive_batch,
+    excluded_pairs,
+    micro_batches,
+)
+from train_scripts.distributed import gather_objects, gather_rows, sum_gradients
+from train_scripts.gradient_cache import Embedder, cached_backward
+from train_scripts.losses import matryoshka_info_nce
+
+
+@dataclass
+class NyxTrainingArguments(TrainingArguments):
+    """transformers' arguments, and what the contrastive loss needs.
+
+    A contrastive batch is `per_device_train_batch_size` × processes; `gradient_accumulation_steps` of them make an
+    update. Neither depends on `micro_batch_tokens`, which only bounds memory.
+    """
+
+    temperature: float = field(default=0.02, metadata={"help": "of InfoNCE"})
+    matryoshka_dimensions: list[int] = field(default_factory=list, metadata={"help": "largest first; none: full size"})
+    matryoshka_weights: list[float] = field(default_factory=list, metadata={"help": "one a dimension; none: equal"})
+    negatives: str = field(default="all", metadata={"help": "'all' of the batch, or, for hard ones, only one's 'own'"})
+    hard_negatives: int = field(default=1, metadata={"help": "how many of an example's negatives take part"})
+    micro_batch_tokens: int = field(default=16384, metadata={"help": "tokens, pictures included, of a forward pass"})
+    patience: int = field(
+        default=0, metadata={"help": "stop after so many evaluations without a better one; 0: never"}
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.matryoshka_weights and len(self.matryoshka_weights) != len(self.matryoshka_dimensions):
+            raise ValueError(
+                f"{len(self.matryoshka_weights)} matryoshka_weights came for {len(self.matryoshka_dimensions)} "
+                "matryoshka_dimensions; expected one a dimension."
+            )
+        if self.negatives not in ("all", "own"):
+            raise ValueError(f"negatives is {self.negatives!r}; expected 'all' or 'own'.")
+
+
+@dataclass(frozen=True)
+class Validation:
+    """A corpus and questions about it, ranked at every evaluation."""
+
+    chunks: Sequence[Chunk]
+    questions: Sequence[QAPair]
+
+
+def collate(examples: list[Example]) -> dict[str, list[Example]]:
+    """Pass examples on: pictures stay bytes or paths until their micro-batch."""
+    return {"examples": examples}
+
+
+class NyxTrainer(Trainer):
+    """Trains a Nyx model (or one with adapters) on a map-style dataset of `Example`."""
+
+    args: NyxTrainingArguments
+
+    def __init__(self, model: Any, args: NyxTrainingArguments, *, validation: Validation | None = None, **kwargs: Any):
+        args.remove_unused_columns = False
+        # One training step is one update, over all its contrastive batches: DeepSpeed reduces gradients once a block.
+        self.accumulation = args.gradient_accumulation_steps
+        args.per_device_train_batch_size *= self.accumulation
+        args.gradient_accumulation_steps = 1
+        args.dataloader_drop_last = True
+        self.validation = validation
+        questions = validation.questions if validation else None
+        super().__init__(model=model, args=args, data_collator=collate, eval_dataset=questions, **kwargs)
+
+    @property
+    def encoder(self) -> Any:
+        """The Nyx model inside whatever wraps it."""
+        model = self.accelerator.unwrap_model(self.model)
+        return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
+        """Make the gradient of one update; returns the mean loss of its contrastive batches."""
+        model.train()
+        examples = inputs["examples"]
+        parts = [examples[start :: self.accumulation] for start in range(self.accumulation)]
+        deepspeed = self.is_deepspeed_enabled
+        with model.coalesce_grad_reduction() if deepspeed else self._without_reducing(model):
+            losses = [self._contrastive_step(model, part) for part in parts]
+            if deepspeed:
+                self._deepspeed_backward(model, self._touch_everything(model))
+        if deepspeed:
+            model.step()
+        else:
+            sum_gradients(model.parameters())
+        return torch.stack(losses).mean()
+
+    def _without_reducing(self, model: Any) -> Any:
+        """Keep DDP from reducing on its own: processes may have different numbers of micro-batches."""
+        return model.no_sync() if hasattr(model, "no_sync") else nullcontext()
+
+    def _contrastive_step(self, model: Any, examples: list[Example]) -> Tensor:
+        batch = contrastive_batch(examples, self.args.hard_negatives)
+        encoder = self.encoder
+        micros = self.split(batch)
+        backward = self._deepspeed_backward if self.is_deepspeed_enabled else self._plain_backward
+        with self.compute_loss_context_manager():
+            return cached_backward(
+                self.embedder(model),
+                micros,
+                lambda query, document: self._global_loss(batch, query, document),
+                lambda scalar: backward(model, scalar),
+                encoder.device,
+            )
+
+    def split(self, batch: ContrastiveBatch) -> list[MicroBatch]:
+        """Cut a batch into what one forward pass takes each."""
+        return micro_batches(batch, self.encoder.processor, self.args.micro_batch_tokens)
+
+    def embedder(self, model: Any) -> Callable[[MicroBatch], Tensor]:
+        """Return what turns a micro-batch into embeddings (items, dim)."""
+        return Embedder(model, self.encoder)
+
+    def rankings(self, validation: Validation) -> list[list[str]]:
+        """Rank the validation corpus for each of its questions."""
+        return rank(self.encoder, validation.chunks, [question.question for question in validation.questions])
+
+    def _plain_backward(self, model: Any, scalar: Tensor) -> None:
+        # Gradients are summed over processes, and the loss is already the global mean.
+        (scalar / self.accumulation).backward()
+
+    def _deepspeed_backward(self, model: Any, scalar: Tensor) -> None:
+        # DeepSpeed averages over processes what has to be a sum.
+        model.backward(scalar * self.accelerator.num_processes / self.accumulation, scale_wrt_gas=False)
+
+    def _touch_everything(self, model: Any) -> Tensor:
+        """Sum every trained parameter with weight zero: a process without pictures takes part in reducing theirs."""
+        return sum(parameter.sum() * 0.0 for parameter in model.parameters() if parameter.requires_grad)  # type: ignore[return-value]
+
+    def _global_loss(self, batch: ContrastiveBatch, query: Tensor, document: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Compute the loss over all processes' embeddings, and its gradients on this process's."""
+        everyone = gather_objects((len(query), len(document), batch.keys, batch.answering, batch.owners))
+        queries, documents = [each[0] for each in everyone], [each[1] for each in everyone]
+        all_query = gather_rows(query, queries).requires_grad_()
+        all_document = gather_rows(document, documents).requires_grad_()
+        rank, device = self.accelerator.process_index, query.device
+        starts = {"query": _offsets(queries), "document": _offsets(documents)}
+        positives = [
+            start + index for start, count in zip(starts["document"], queries, strict=True) for index in range(count)
+        ]
+        owners = [start + owner for start, each in zip(starts["query"], everyone, strict=True) for owner in each[4]]
+        excluded = excluded_pairs(
+            [key for each in everyone for key in each[2]], [a for each in everyone for a in each[3]]
+        )
+        dims = self.args.matryoshka_dimensions or [query.shape[1]]
+        loss = matryoshka_info_nce(
+            all_query,
+            all_document,
+            temperature=self.args.temperature,
+            dims=dims,
+            weights=self.args.matryoshka_weights or [1.0] * len(dims),
+            positive_index=torch.tensor(positives, device=device),
+            excluded=None if excluded is None else excluded.to(device),
+            negatives=self.args.negatives,  # type: ignore[arg-type]
+            owner=torch.tensor(owners, device=device),
+        )
+        query_gradient, document_gradient = torch.autograd.grad(loss, [all_query, all_document])
+        mine_query = slice(starts["query"][rank], starts["query"][rank] + len(query))
+        mine_document = slice(starts["document"][rank], starts["document"][rank] + len(document))
+        return loss.detach(), query_gradient[mine_query], document_gradient[mine_document]
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """Rank the validation corpus for its questions: Recall@1, Recall@5, MRR and nDCG@10."""
+        validation, started = self.validation, time.time()
+        if validation is None:
+            raise ValueError("There is nothing to evaluate on: the trainer was made without `validation`.")
+        golds = [question.gold_ids for question in validation.questions]
+        found = retrieval_scores(self.rankings(validation), golds)
+        scores = {f"{metric_key_prefix}_{name}": value for name, value in found.items()}
+        scores |= speed_metrics(metric_key_prefix, started, num_samples=len(golds))
+        self.log(scores)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, scores)
+        return scores
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        return 0
+
+
+def _offsets(counts: list[int]) -> list[int]:
+    return [sum(counts[:index]) for index in range(len(counts))]
