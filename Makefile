@@ -22,7 +22,7 @@ lint: $(INSTALLED)
 
 # One target per step, in the order of the data's way.
 data: $(INSTALLED)  ## Pages, questions and stage 1's examples
-	$(BIN)/python train_scripts/demo.py --only data
+	$(BIN)/python -m dataset_builders.almanac runs/demo/nyxqa
 
 stage1: $(INSTALLED)  ## Contrastive pre-training
 	$(BIN)/accelerate launch --cpu train_scripts/stage1.py
@@ -34,7 +34,7 @@ stage2: $(INSTALLED)  ## Fine-tuning on the verdicts
 	$(BIN)/accelerate launch --cpu train_scripts/stage2.py
 
 index: $(INSTALLED)  ## An index of the demo's pages, to search with `nyx search runs/demo/index "…"`
-	$(BIN)/nyx index runs/demo/almanac/corpus/test.parquet -o runs/demo/index --model runs/demo/stage2
+	$(BIN)/nyx index runs/demo/nyxqa/corpus/test.parquet -o runs/demo/index --model runs/demo/stage2
 
 benchmark: $(INSTALLED)  ## Several seeds and controls: about two hours on two cores
 	$(BIN)/python -m benchmarks.almanac

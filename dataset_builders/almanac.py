@@ -1,8 +1,11 @@
 """The Almanac: the world that everything runs on without a GPU, a Hub or pretrained weights.
 
+    python -m dataset_builders.almanac runs/demo/nyxqa
+
 `build` writes it as a dataset folder; `TINY_VLM` is the model that reads it, and the start of its retriever.
 """
 
+import argparse
 import logging
 from pathlib import Path
 
@@ -45,3 +48,16 @@ def build(
             drawn = topical_examples(split, counts[split], seed)
             write_records(tqdm(drawn, total=counts[split], desc=f"{split} triplets"), examples)
     return folder
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="dataset folder to write; what is there already is kept")
+    parser.add_argument("--seed", type=int, default=0, help="another seed, another world")
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    build(args.folder, seed=args.seed)
+
+
+if __name__ == "__main__":
+    main()

@@ -51,7 +51,10 @@ def field_guide(split: Split, species: int, seed: int) -> tuple[list[Chunk], lis
     rng.shuffle(pages)
     ids = [content_id(page.content) for page in pages]
     source = f"almanac/{split}/{seed}"
-    chunks = [Chunk(id=key, document_id=key, source=source, content=page.content) for key, page in zip(ids, pages)]
+    chunks = [
+        Chunk(id=key, document_id=key, source=source, content=page.content)
+        for key, page in zip(ids, pages, strict=True)
+    ]
     return chunks, list(_questions(rng, world, pages, ids))
 
 
@@ -72,7 +75,11 @@ def _questions(rng: Random, world: list[Species], pages: list[Page], ids: list[s
             wanted = VISUALS if kind == "look" else ("name",) if kind == "picture name" else FACTS
             asked = 0
             for about in rng.sample(wanted, len(wanted)):
-                gold = [key for key, page in zip(ids, pages) if states(list(page.entries), kind, species, about)]
+                gold = [
+                    key
+                    for key, page in zip(ids, pages, strict=True)
+                    if states(list(page.entries), kind, species, about)
+                ]
                 if gold and asked < count:
                     asked += 1
                     yield _record(ask(rng, kind, species, about), gold)

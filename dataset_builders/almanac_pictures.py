@@ -73,7 +73,7 @@ def draw_moth(look: Look, size: int, rng: np.random.Generator) -> Image.Image:
     image = image.rotate(
         float(rng.normal(0, 5)),
         resample=Image.Resampling.BILINEAR,
-        translate=(float(rng.normal(0, 2)), float(rng.normal(0, 2))),
+        translate=(float(rng.normal(0, 2)), float(rng.normal(0, 2))),  # type: ignore[arg-type]
         fillcolor=background,
     ).resize((size, size), Image.Resampling.BILINEAR)
     pixels = np.asarray(image, dtype=np.float32) + rng.normal(0, 5, (size, size, 3))

@@ -11,173 +11,37 @@ from typing import Literal
 
 Split = Literal["train", "validation", "test"]
 
-GENERA = [
-    "Vela",
-    "Tormentia",
-    "Masca",
-    "Kindra",
-    "Dravia",
-    "Ubella",
-    "Solara",
-    "Pemora",
-    "Ghira",
-    "Lorisa",
-    "Fenestra",
-    "Wixia",
-    "Zanthe",
-    "Coriola",
-    "Istara",
-    "Hulda",
-    "Brenta",
-    "Nimbia",
-    "Quassia",
-    "Ostara",
-    "Yarrona",
-    "Jelica",
-    "Ruskia",
-    "Ethera",
-]
-EPITHETS = [
-    "mirabilis",
-    "domestica",
-    "zelosa",
-    "lunaris",
-    "radiata",
-    "fornax",
-    "pictula",
-    "nebulosa",
-    "gallica",
-    "shuvana",
-    "torquata",
-    "viridis",
-    "bellicosa",
-    "sagitta",
-    "chelona",
-    "nocturna",
-    "wallensis",
-    "jillana",
-    "murina",
-    "kyanea",
-    "praetexta",
-    "leonis",
-    "dregei",
-    "pallida",
-]
-FORMS = [
-    "minor",
-    "lusca",
-    "danubis",
-    "tianae",
-    "morosa",
-    "pexata",
-    "nonna",
-    "vispera",
-    "garbata",
-    "belisa",
-    "sikora",
-    "tumida",
-]
+GENERA = (
+    "Vela Tormentia Masca Kindra Dravia Ubella Solara Pemora Ghira Lorisa Fenestra Wixia Zanthe Coriola Istara Hulda "
+    "Brenta Nimbia Quassia Ostara Yarrona Jelica Ruskia Ethera"
+).split()
+EPITHETS = (
+    "mirabilis domestica zelosa lunaris radiata fornax pictula nebulosa gallica shuvana torquata viridis bellicosa "
+    "sagitta chelona nocturna wallensis jillana murina kyanea praetexta leonis dregei pallida"
+).split()
+FORMS = "minor lusca danubis tianae morosa pexata nonna vispera garbata belisa sikora tumida".split()
 
-COLOURS = ["red", "orange", "yellow", "green", "blue", "purple", "white", "brown"]
-SHAPES = ["disc", "bar", "cross", "ring"]
-COUNTS = ["one", "two", "three"]
+COLOURS = "red orange yellow green blue purple white brown".split()
+SHAPES = "disc bar cross ring".split()
+COUNTS = "one two three".split()
 
-PLACES = [
-    "quarry",
-    "heath",
-    "moor",
-    "canal",
-    "orchard",
-    "cliff",
-    "meadow",
-    "bog",
-    "wharf",
-    "glade",
-    "ridge",
-    "lagoon",
-] + [
-    "salt marsh",
-    "stone bridge",
-    "old mill",
-    "north dune",
-    "reed bed",
-    "chalk pit",
-    "railway yard",
-    "river mouth",
-    "walled garden",
-    "tidal pool",
-    "pine wood",
-    "village green",
-]
-PLANTS = [
-    "heather",
-    "nettle",
-    "willow",
-    "oak",
-    "birch",
-    "ivy",
-    "clover",
-    "thyme",
-    "bramble",
-    "sorrel",
-    "dock",
-    "alder",
-    "hazel",
-    "gorse",
-    "broom",
-    "poplar",
-    "sedge",
-    "elm",
-    "hop",
-    "lichen",
-    "mallow",
-    "tansy",
-    "yarrow",
-    "dogwood",
-]
-MONTHS = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-]
-FIRST_NAMES = ["Ada", "Bruno", "Clara", "Dmitri", "Edith", "Farid", "Greta", "Hana", "Igor", "June", "Karim", "Lena"]
-LAST_NAMES = [
-    "Hargreaves",
-    "Okafor",
-    "Lindqvist",
-    "Baptiste",
-    "Moreau",
-    "Tanaka",
-    "Silva",
-    "Novak",
-    "Petrov",
-    "Ibrahim",
-    "Doyle",
-    "Fischer",
-    "Costa",
-    "Larsen",
-    "Mehta",
-    "Quinn",
-    "Rossi",
-    "Sato",
-    "Ueda",
-    "Vargas",
-    "Weiss",
-    "Xu",
-    "Young",
-    "Zhou",
-]
-TENS = ["twenty", "thirty", "forty", "fifty", "sixty"]
-UNITS = ["two", "four", "six", "eight"]
+PLACES = (
+    "quarry heath moor canal orchard cliff meadow bog wharf glade ridge lagoon".split()
+    + "salt marsh,stone bridge,old mill,north dune,reed bed,chalk pit,railway yard,river mouth,walled garden,"
+    "tidal pool,pine wood,village green".split(",")
+)
+PLANTS = (
+    "heather nettle willow oak birch ivy clover thyme bramble sorrel dock alder hazel gorse broom poplar sedge elm "
+    "hop lichen mallow tansy yarrow dogwood"
+).split()
+MONTHS = "January February March April May June July August September October November December".split()
+FIRST_NAMES = "Ada Bruno Clara Dmitri Edith Farid Greta Hana Igor June Karim Lena".split()
+LAST_NAMES = (
+    "Hargreaves Okafor Lindqvist Baptiste Moreau Tanaka Silva Novak Petrov Ibrahim Doyle Fischer Costa Larsen Mehta "
+    "Quinn Rossi Sato Ueda Vargas Weiss Xu Young Zhou"
+).split()
+TENS = "twenty thirty forty fifty sixty".split()
+UNITS = "two four six eight".split()
 
 FACTS = ("place", "plant", "month", "recorder", "wingspan")
 VISUALS = ("wing", "mark", "shape", "count")

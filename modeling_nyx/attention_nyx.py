@@ -36,7 +36,7 @@ def nyx_attention(
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, is_causal=is_causal, **kwargs
         )
-    causal = module.is_causal if is_causal is None else is_causal
+    causal = bool(module.is_causal if is_causal is None else is_causal)
     groups = getattr(module, "num_key_value_groups", 1)
     key, value = repeat_kv(key, groups), repeat_kv(value, groups)
     ends = cu_seq_lens_q.tolist()
@@ -75,7 +75,7 @@ def _attend(
     dropout: float,
     causal: bool,
 ) -> Tensor:
-    """Attend within segments of one length; returns their rows one after the other, (segments × length, heads, size)."""
+    """Attend within segments of one length; returns their rows in order: (segments × length, heads, size)."""
     count, (_, heads, _, size) = len(starts), query.shape
     if starts[-1] - starts[0] == (count - 1) * length:
         rows: Any = slice(starts[0], starts[0] + count * length)

@@ -40,7 +40,7 @@ def text_of(content: Content) -> str:
 def _items(value: Any) -> list[dict[str, Any]]:
     if isinstance(value, str):
         return [{"type": "text", "text": value}]
-    if isinstance(value, (Image.Image, bytes)) or (isinstance(value, PathLike)):
+    if isinstance(value, (Image.Image, bytes, PathLike)):
         return [{"type": "image", "image": value}]
     if isinstance(value, Mapping):
         return _from_mapping({key: item for key, item in value.items() if item is not None}, value)

@@ -75,8 +75,8 @@ class NyxMixin:
         if missing or unexpected:
             raise ValueError(
                 f"The weights of {name} don't fit {cls.__name__}: {len(missing)} missing {missing[:5]}, "
-                f"{len(unexpected)} unexpected {unexpected[:5]}. Expected those of {cls.stock_class.__name__} (merge an "
-                "adapter into them first)."
+                f"{len(unexpected)} unexpected {unexpected[:5]}. Expected those of {cls.stock_class.__name__} "
+                "(merge an adapter into them first)."
             )
         return (model, info) if wants_info else model
 
@@ -178,7 +178,7 @@ class NyxMixin:
         size = self.config.text_config.hidden_size
         embeddings = np.empty((len(contents), size), dtype=np.float32)
         groups = self.processor.plan(contents, role, batch_tokens)
-        training = self.training  # type: ignore[has-type]
+        training = self.training  # type: ignore[attr-defined]
         self.eval()  # type: ignore[attr-defined]
         with tqdm(total=len(contents), desc=f"encode {role}s", disable=not show_progress) as bar:
             for group in groups:

@@ -91,8 +91,8 @@ class Index:
         manifest = _read_manifest(folder)
         if model_name is not None and model_name != manifest.model:
             raise ValueError(
-                f"{folder} was made with the model {manifest.model!r}, but is opened with {model_name!r}. Embeddings of "
-                "different models cannot be compared: index the chunks again, or search with the first."
+                f"{folder} was made with the model {manifest.model!r}, but is opened with {model_name!r}. Embeddings "
+                "of different models cannot be compared: index the chunks again, or search with the first."
             )
         for kind, name in manifest.files.items():
             path = folder / Path(name).name

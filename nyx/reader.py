@@ -95,8 +95,14 @@ class Reader:
             raise ValueError(f"{folder} has no chat template, so it cannot answer. Name a chat or instruct model.")
         model = AutoModelForImageTextToText.from_pretrained(folder).to(device or _best_device())
         use_nyx_attention(model)
-        sizes = {"cache": cache, "batch_tokens": batch_tokens, "max_new_tokens": max_new_tokens}
-        return cls(model, processor, _fingerprint(Path(folder)), **sizes)
+        return cls(
+            model,
+            processor,
+            _fingerprint(Path(folder)),
+            cache=cache,
+            batch_tokens=batch_tokens,
+            max_new_tokens=max_new_tokens,
+        )
 
     def render(self, prompt: Prompt) -> tuple[str, list[Any]]:
         """Return the prompt as the chat template writes it, and its pictures in order."""
@@ -135,8 +141,8 @@ class Reader:
         window = self.processor.max_tokens - self.max_new_tokens
         if len(row.ids) > window:
             raise ValueError(
-                f"A prompt of {len(row.ids)} tokens came; the reader's window leaves {window}. Give it fewer or shorter "
-                "documents."
+                f"A prompt of {len(row.ids)} tokens came; the reader's window leaves {window}. Give it fewer "
+                "or shorter documents."
             )
         return row
 

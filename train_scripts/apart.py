@@ -3,6 +3,10 @@
 The same network is trained on the same examples for the same steps, but it sees one part of a content at a time: all
 its text, or one picture. A content's embedding is the mean of its parts' (averaging); instead of it, scores can be
 fused: every part of the query counts with its best part of the document.
+
+    python train_scripts/apart.py --output_dir runs/apart
+
+takes stage 1's recipe and arguments.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,6 +20,7 @@ from torch import Tensor
 
 from modeling_nyx.content_nyx import Content, text_of
 from modeling_nyx.processing_nyx import Role, group_by_tokens
+from train_scripts import stage1
 from train_scripts.batching import ContrastiveBatch, MicroBatch
 from train_scripts.gradient_cache import Embedder
 from train_scripts.trainer import NyxTrainer, Validation
@@ -89,3 +94,12 @@ def _embed_parts(contents: Sequence[Content], encode: Any) -> tuple[np.ndarray, 
 def _means(vectors: np.ndarray, owners: np.ndarray) -> np.ndarray:
     means = np.add.reduceat(vectors, np.flatnonzero(np.diff(owners, prepend=-1)), axis=0)
     return means / np.linalg.norm(means, axis=1, keepdims=True)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    stage1.prepare()
+    stage1.train(*stage1.parse(argv, "stage1"), trainer_class=ApartTrainer)
+
+
+if __name__ == "__main__":
+    main()

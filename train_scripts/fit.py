@@ -58,6 +58,7 @@ def fit(
     data: DataArguments,
     arguments: NyxTrainingArguments,
     adapter: ModelConfig | None = None,
+    trainer_class: type[NyxTrainer] = NyxTrainer,
 ) -> Path:
     """Train, keep the best checkpoint if there is something to validate on, and save a complete folder.
 
@@ -72,7 +73,7 @@ def fit(
     if validation is None:
         arguments.eval_strategy, arguments.load_best_model_at_end = "no", False  # type: ignore[assignment]
     stop = [EarlyStoppingCallback(arguments.patience)] if arguments.patience and validation else []
-    trainer = NyxTrainer(model, arguments, validation=validation, train_dataset=examples, callbacks=stop)
+    trainer = trainer_class(model, arguments, validation=validation, train_dataset=examples, callbacks=stop)
     output = Path(arguments.output_dir)
     last = get_last_checkpoint(str(output)) if data.resume and output.is_dir() else None
     if validation is not None and last is None:

@@ -39,7 +39,8 @@ def draw_lesson(rng: Random, sort: int | str, phase: str, split: Any = "train") 
 
 def render(lesson: Lesson) -> tuple[str, list[Any]]:
     """Write a lesson as the text its chat template would give, and list its pictures."""
-    text, images = "", []
+    text = ""
+    images: list[Any] = []
 
     def add(content: Content) -> str:
         images.extend(item["image"] for item in content if item["type"] == "image")
@@ -82,13 +83,11 @@ def answer_positions(ids: Tensor, opening: list[int], end: int) -> Tensor:
 def lesson_batches(
     processor: Any, phases: dict[str, int], seed: int, process: int, processes: int
 ) -> Iterator[dict[str, Tensor]]:
-    """Yield one batch a step, phase after phase; a step's lessons depend on the seed, the step and the process alone."""
-    step = 0
-    for phase, steps in phases.items():
+    """Yield a batch a step, phase after phase; its lessons depend on the seed, the step and the process alone."""
+    schedule = [phase for phase, count in phases.items() for _ in range(count)]
+    for step, phase in enumerate(schedule):
         mix = MIXES[phase]
-        for step in range(step, step + steps):
-            sort = Random(f"{seed} {step}").choices(list(mix), list(mix.values()))[0]
-            rng = Random(f"{seed} {step} {process}")
-            count = LESSONS_PER_BATCH[sort] // processes
-            yield batch_lessons(processor, [draw_lesson(rng, sort, phase) for _ in range(count)])
-        step += 1
+        sort = Random(f"{seed} {step}").choices(list(mix), list(mix.values()))[0]
+        rng = Random(f"{seed} {step} {process}")
+        count = LESSONS_PER_BATCH[sort] // processes
+        yield batch_lessons(processor, [draw_lesson(rng, sort, phase) for _ in range(count)])

@@ -8,6 +8,7 @@ outputs that are transposed values.
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,7 +50,7 @@ def orthogonal(size: int, generator: torch.Generator) -> Tensor:
     return torch.linalg.qr(torch.randn(size, size, generator=generator))[0]
 
 
-def _init_layer(layer: torch.nn.Module, generator: torch.Generator) -> None:
+def _init_layer(layer: Any, generator: torch.Generator) -> None:
     """Start with equal queries and keys, and with outputs that undo the values, scaled to the embeddings."""
     attention, mlp = layer.self_attn, layer.mlp
     hidden = attention.q_proj.weight.shape[1]
@@ -62,7 +63,7 @@ def _init_layer(layer: torch.nn.Module, generator: torch.Generator) -> None:
     normal_(mlp.down_proj.weight, 0.3 / math.sqrt(mlp.down_proj.weight.shape[1]), generator)
 
 
-def _init_look_back(language_model: torch.nn.Module, generator: torch.Generator) -> tuple[list[Tensor], list[Tensor]]:
+def _init_look_back(language_model: Any, generator: torch.Generator) -> tuple[list[Tensor], list[Tensor]]:
     """Make layer 0's heads look back by rotary phase alone: biases whose product peaks at the wanted distance.
 
     Returns what each head reads of the embedding (head, hidden) and where it writes it (hidden, head).
@@ -86,7 +87,7 @@ def _init_look_back(language_model: torch.nn.Module, generator: torch.Generator)
     return reads, writes
 
 
-def _init_matching(attention: torch.nn.Module, reads: list[Tensor], writes: list[Tensor]) -> None:
+def _init_matching(attention: Any, reads: list[Tensor], writes: list[Tensor]) -> None:
     """Make layer 1 match: the present token with the one before each key, and recent tokens with recent tokens."""
     size = attention.head_dim
     attention.q_proj.weight[:size] = reads[0] * MATCH_SCALE

@@ -19,7 +19,7 @@ from trl import ModelConfig, TrlParser
 from dataset_builders.almanac import TINY_VLM, build
 from train_scripts.data import DataArguments, Examples, read_validation
 from train_scripts.fit import fit
-from train_scripts.trainer import NyxTrainingArguments
+from train_scripts.trainer import NyxTrainer, NyxTrainingArguments
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -52,13 +52,18 @@ def make_almanac(folder: Path) -> None:
             build(folder)
 
 
-def train(data: DataArguments, arguments: NyxTrainingArguments, adapter: ModelConfig) -> Path:
+def train(
+    data: DataArguments,
+    arguments: NyxTrainingArguments,
+    adapter: ModelConfig,
+    trainer_class: type[NyxTrainer] = NyxTrainer,
+) -> Path:
     """Train on the dataset folder's `triplets` from `model_name_or_path`, by default the tiny reader."""
     folder = Path(data.dataset)
     make_almanac(folder)
     examples = Examples(folder / "triplets" / "train.parquet")
     start = adapter.model_name_or_path or str(TINY_VLM)
-    return fit(start, examples, read_validation(folder), data, arguments, adapter)
+    return fit(start, examples, read_validation(folder), data, arguments, adapter, trainer_class)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -21,7 +21,12 @@ from accelerate import Accelerator
 from torch import Tensor
 from tqdm import tqdm
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
+from dataset_builders.almanac_tokenizer import build_tokenizer
+from modeling_nyx import NyxProcessor
+from modeling_nyx.attention_nyx import use_nyx_attention
+from modeling_nyx.processing_nyx import MAX_PIXELS, MIN_PIXELS
 from train_scripts.reader_batches import IGNORED, batch_lessons, draw_lesson, lesson_batches
 from train_scripts.reader_init import init_circuits
 
@@ -31,6 +36,12 @@ LM_WEIGHT = 0.3
 WARM_UP = 60
 COOL_DOWN = 0.35
 EVALUATE_EVERY = 250
+
+
+def build_processor() -> NyxProcessor:
+    """Make the tiny VLM's processor: its own tokenizer, Qwen2.5-VL's picture steps, Nyx's pixel cap."""
+    images = Qwen2VLImageProcessorPil(size={"shortest_edge": MIN_PIXELS, "longest_edge": MAX_PIXELS})
+    return NyxProcessor(images, build_tokenizer())
 
 
 def build_model(tokenizer: Any) -> Qwen2_5_VLForConditionalGeneration:
@@ -71,6 +82,7 @@ def build_model(tokenizer: Any) -> Qwen2_5_VLForConditionalGeneration:
     )
     model = Qwen2_5_VLForConditionalGeneration(config)
     init_circuits(model)
+    use_nyx_attention(model)
     return model
 
 

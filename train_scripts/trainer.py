@@ -192,7 +192,7 @@ class NyxTrainer(Trainer):
         scores = {f"{metric_key_prefix}_{name}": value for name, value in found.items()}
         scores |= speed_metrics(metric_key_prefix, started, num_samples=len(golds))
         self.log(scores)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, scores)
+        self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, scores)
         return scores
 
     def floating_point_ops(self, inputs: Any) -> int:
