@@ -82,17 +82,19 @@ class Index:
         return index
 
     @classmethod
-    def open(cls, folder: str | Path, *, model_name: str | None = None) -> "Index":
-        """Open a saved index; with `model_name`, refuse one that another model made.
+    def open(cls, folder: str | Path, *, model_name: str | None = None, revision: str | None = None) -> "Index":
+        """Open a saved index; with `model_name` or `revision`, refuse one that another model made.
 
         Raises `ValueError` when the folder is no index, was made by a newer format, or its files are damaged.
         """
         folder = Path(folder)
         manifest = _read_manifest(folder)
-        if model_name is not None and model_name != manifest.model:
+        made = f"{manifest.model} {manifest.revision}".strip()
+        given = f"{model_name or manifest.model} {revision or manifest.revision}".strip()
+        if made != given:
             raise ValueError(
-                f"{folder} was made with the model {manifest.model!r}, but is opened with {model_name!r}. Embeddings "
-                "of different models cannot be compared: index the chunks again, or search with the first."
+                f"{folder} was made with the model {made!r}, but is opened with {given!r}. Embeddings of different "
+                "models cannot be compared: index the chunks again, or search with the first."
             )
         for kind, name in manifest.files.items():
             path = folder / Path(name).name

@@ -18,6 +18,7 @@ from modeling_nyx.attention_nyx import use_nyx_attention
 from modeling_nyx.content_nyx import Content, neutralize
 from modeling_nyx.images_nyx import image_key
 from modeling_nyx.processing_nyx import Row
+from nyx.models import fingerprint
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +99,7 @@ class Reader:
         return cls(
             model,
             processor,
-            _fingerprint(Path(folder)),
+            fingerprint(folder),
             cache=cache,
             batch_tokens=batch_tokens,
             max_new_tokens=max_new_tokens,
@@ -179,14 +180,3 @@ def _groups(lengths: dict[str, int], batch_tokens: int) -> list[list[str]]:
 
 def _best_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _fingerprint(folder: Path) -> str:
-    """Hash a local model's weights and configuration; a repository's name stands for itself."""
-    if not folder.is_dir():
-        return str(folder)
-    digest = hashlib.sha256()
-    for path in sorted([*folder.glob("*.safetensors"), *folder.glob("*.json"), *folder.glob("*.jinja")]):
-        with path.open("rb") as file:
-            digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()

@@ -6,20 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from torch.utils.data import Dataset
-from transformers import AutoConfig, EarlyStoppingCallback
+from transformers import EarlyStoppingCallback
 from transformers.image_utils import SizeDict
 from transformers.trainer_utils import get_last_checkpoint
 from trl import ModelConfig, get_peft_config
 
 from dataset_builders.schema import Example
-from modeling_nyx import NyxModel, NyxProcessor, NyxQwen3VLModel
+from modeling_nyx import NyxProcessor
 from modeling_nyx.processing_nyx import MAX_PIXELS, MIN_PIXELS, chat_template
+from nyx.models import load_encoder
 from train_scripts.data import DataArguments
 from train_scripts.trainer import NyxTrainer, NyxTrainingArguments, Validation
 
 logger = logging.getLogger(__name__)
-
-BACKBONES = {"qwen2_5_vl": NyxModel, "qwen3_vl": NyxQwen3VLModel}
 
 
 def load_start(name: str, data: DataArguments, arguments: NyxTrainingArguments) -> Any:
@@ -27,10 +26,7 @@ def load_start(name: str, data: DataArguments, arguments: NyxTrainingArguments) 
 
     Only a Nyx checkpoint keeps its own instruction and pixel cap.
     """
-    config = AutoConfig.from_pretrained(name)
-    if config.model_type not in BACKBONES:
-        raise ValueError(f"{name} is a {config.model_type}; expected one of {', '.join(BACKBONES)}.")
-    model = BACKBONES[config.model_type].from_pretrained(name)
+    model = load_encoder(name)
     if not model.processor.append_eos:
         stock = model.processor
         stock.image_processor.size = SizeDict(shortest_edge=MIN_PIXELS, longest_edge=MAX_PIXELS)
@@ -43,7 +39,7 @@ def load_start(name: str, data: DataArguments, arguments: NyxTrainingArguments) 
         )
     model.processor.tokenizer.chat_template = None
     if arguments.matryoshka_dimensions:
-        largest, size = max(arguments.matryoshka_dimensions), config.get_text_config().hidden_size
+        largest, size = max(arguments.matryoshka_dimensions), model.config.text_config.hidden_size
         if largest > size:
             raise ValueError(f"matryoshka_dimensions reach {largest}, but {name} embeds in {size} dimensions.")
         model.config.matryoshka_dimensions = arguments.matryoshka_dimensions

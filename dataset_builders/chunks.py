@@ -1,0 +1,86 @@
+"""Cut documents into chunks: at most 200 text tokens and 5 pictures, pictures in place, tails kept (paper 2.1)."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+
+from transformers import Qwen2Tokenizer
+
+from dataset_builders.schema import Chunk, Document, content_id
+from modeling_nyx.content_nyx import Content
+
+CountTokens = Callable[[str], int]
+
+CHUNK_TOKENS = 200
+CHUNK_IMAGES = 5
+SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
+
+
+def piece_counter() -> CountTokens:
+    """Count the pieces into which Qwen's tokenizer cuts a text before it merges bytes.
+
+    Needs no vocabulary. It never counts more than the tokenizer would make of the text, and few less in English.
+    """
+    split = Qwen2Tokenizer(vocab={"<|endoftext|>": 0}, merges=[])._tokenizer.pre_tokenizer
+    return lambda text: len(split.pre_tokenize_str(text))
+
+
+def tokenizer_counter(name: str) -> CountTokens:
+    """Count a model's own tokens."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(name)
+    return lambda text: len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+
+def chunk_documents(
+    documents: Iterable[Document], count: CountTokens, tokens: int = CHUNK_TOKENS, images: int = CHUNK_IMAGES
+) -> Iterator[Chunk]:
+    """Cut every document; a chunk's id is its content's hash, so that the same chunk has the same id in any run."""
+    if tokens < 1 or images < 1:
+        raise ValueError(f"{tokens} tokens and {images} pictures a chunk; expected at least 1 of each.")
+    for document in documents:
+        for content in cut(document.content, count, tokens, images):
+            yield Chunk(content_id(content), document.id, document.source, content)
+
+
+def cut(content: Content, count: CountTokens, tokens: int, images: int) -> Iterator[Content]:
+    """Cut one content list; texts are cut between sentences, and only longer sentences inside."""
+    chunk: Content = []
+    used = pictures = 0
+    for item in _pieces(content, count, tokens):
+        is_image = item["type"] == "image"
+        size = 0 if is_image else count(item["text"])
+        if chunk and (used + size > tokens or pictures + is_image > images):
+            yield chunk
+            chunk, used, pictures = [], 0, 0
+        if chunk and not is_image and chunk[-1]["type"] == "text":
+            chunk[-1] = {"type": "text", "text": f"{chunk[-1]['text']}{item.get('glue', chr(10))}{item['text']}"}
+        else:
+            chunk.append({key: value for key, value in item.items() if key != "glue"})
+        used += size + (not is_image)
+        pictures += is_image
+    if chunk:
+        yield chunk
+
+
+def _pieces(content: Content, count: CountTokens, tokens: int) -> Iterator[dict]:
+    """Yield pictures, and texts of at most `tokens` tokens; sentences of one paragraph carry a space as their glue."""
+    for item in content:
+        if item["type"] == "image" or count(item["text"]) <= tokens:
+            yield item
+            continue
+        for sentence in SENTENCE_END.split(item["text"].strip()):
+            for piece in _halves(sentence, count, tokens):
+                yield {"type": "text", "text": piece, "glue": " "}
+
+
+def _halves(text: str, count: CountTokens, tokens: int) -> Iterator[str]:
+    """Halve a text, between words where it has several, until every part fits."""
+    if count(text) <= tokens or len(text) < 2:
+        yield text
+        return
+    middle = len(text) // 2
+    space = text.rfind(" ", 1, middle + 1)
+    middle = space if space > 0 else middle
+    yield from _halves(text[:middle].strip(), count, tokens)
+    yield from _halves(text[middle:].strip(), count, tokens)

@@ -1,0 +1,32 @@
+"""Load an encoder by name, and tell whether two runs used the same one."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig
+
+from modeling_nyx import NyxModel, NyxQwen3VLModel
+
+ENCODERS = {"qwen2_5_vl": NyxModel, "qwen3_vl": NyxQwen3VLModel}
+
+
+def load_encoder(name: str | Path) -> Any:
+    """Load an encoder from a folder or a repository. Raises `ValueError` for a backbone that isn't Qwen's."""
+    config = AutoConfig.from_pretrained(name)
+    if config.model_type not in ENCODERS:
+        raise ValueError(f"{name} is a {config.model_type}; expected one of {', '.join(ENCODERS)}.")
+    return ENCODERS[config.model_type].from_pretrained(name)
+
+
+def fingerprint(name: str | Path) -> str:
+    """Hash a local model's weights and settings; a repository's name stands for itself."""
+    folder = Path(name)
+    if not folder.is_dir():
+        return str(name)
+    digest = hashlib.sha256()
+    for pattern in ("*.safetensors", "*config.json", "*.jinja"):
+        for path in sorted(folder.glob(pattern)):
+            with path.open("rb") as file:
+                digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
