@@ -143,7 +143,9 @@ def test_a_stock_folder_loads_without_our_fields(processor, tmp_path):
     processor.tokenizer.save_pretrained(tmp_path)
     stock = NyxProcessor.from_pretrained(tmp_path)
     assert not stock.append_eos and stock.query_instruction == ""
-    assert np.array_equal(stock([[text("a")]])["input_ids"], processor.tokenizer(["a"], return_tensors="pt")["input_ids"])
+    assert np.array_equal(
+        stock([[text("a")]])["input_ids"], processor.tokenizer(["a"], return_tensors="pt")["input_ids"]
+    )
 
 
 def test_one_neutralisation_for_all(processor):

@@ -37,7 +37,12 @@ def test_loads_in_an_empty_folder(model, processor, tmp_path):
         [{"type": "text", "text": "Where does it live?"}],
         [{"type": "image", "image": str(image)}, {"type": "text", "text": "What is this?"}],
     ]
-    environment = {**os.environ, "HF_MODULES_CACHE": str(tmp_path / "modules"), "PYTHONPATH": "", "HF_HUB_OFFLINE": "1"}
+    environment = {
+        **os.environ,
+        "HF_MODULES_CACHE": str(tmp_path / "modules"),
+        "PYTHONPATH": "",
+        "HF_HUB_OFFLINE": "1",
+    }
     command = [sys.executable, "-P", "-c", SCRIPT, str(saved), json.dumps(contents)]
     run = subprocess.run(command, cwd=empty, env=environment, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr[-2000:]
