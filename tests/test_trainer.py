@@ -1,0 +1,124 @@
+"""The trainer's loss is the closed form over the batch, and what answers is never a negative."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from dataset_builders.schema import Chunk, Example, QAPair
+from tests.conftest import text
+from train_scripts.apart import ApartTrainer, apart_scores, parts_of
+from train_scripts.batching import contrastive_batch, excluded_pairs
+from train_scripts.trainer import NyxTrainer, NyxTrainingArguments, Validation
+
+
+def example(name, positives, negatives=()):
+    return Example(name, [text(f"query {name}")], [[text(p)] for p in positives], [[text(n)] for n in negatives])
+
+
+EXAMPLES = [example("1", ["a", "b"], ["c", "d"]), example("2", ["a"], ["b"]), example("3", ["e"])]
+
+
+@pytest.fixture
+def make(model, tmp_path):
+    def trainer(kind=NyxTrainer, validation=None, **options):
+        arguments = NyxTrainingArguments(output_dir=str(tmp_path), report_to="none", use_cpu=True, **options)
+        return kind(copy.deepcopy(model), arguments, validation=validation, train_dataset=EXAMPLES)
+
+    return trainer
+
+
+def test_a_batch_lines_up_positives_then_hard_negatives():
+    batch = contrastive_batch(EXAMPLES, hard_negatives=1)
+    assert [content[0]["text"] for content in batch.documents] == ["a", "a", "e", "c", "b"]
+    assert batch.owners == [0, 1, 2, 0, 1]
+    assert [content[0]["text"] for content in contrastive_batch(EXAMPLES, 0).documents] == ["a", "a", "e"]
+
+
+def test_what_is_known_to_answer_is_excluded():
+    batch = contrastive_batch(EXAMPLES, hard_negatives=1)
+    # 1: a (twice) and b; 2: a twice; 3: e.
+    pairs = {tuple(pair) for pair in excluded_pairs(batch.keys, batch.answering).tolist()}
+    assert pairs == {(0, 0), (0, 1), (0, 4), (1, 0), (1, 1), (2, 2)}
+
+
+def test_the_loss_is_the_closed_form(make):
+    trainer = make(temperature=0.1, matryoshka_dimensions=[64, 8], matryoshka_weights=[3.0, 1.0])
+    batch = contrastive_batch(EXAMPLES, hard_negatives=1)
+    encoder = trainer.encoder
+    loss = trainer.training_step(trainer.model, {"examples": EXAMPLES})
+    query, document = encoder.encode_queries(batch.queries), encoder.encode_documents(batch.documents)
+    left_out = {(0, 1), (0, 4), (1, 0)}
+    expected = 0.0
+    for dim, weight in ((64, 0.75), (8, 0.25)):
+        q, d = (x[:, :dim] / np.linalg.norm(x[:, :dim], axis=1, keepdims=True) for x in (query, document))
+        logits = q @ d.T / 0.1
+        for row, column in left_out:
+            logits[row, column] = -np.inf
+        expected += weight * np.mean([np.log(np.exp(logits[i]).sum()) - logits[i, i] for i in range(3)])
+    assert float(loss) == pytest.approx(expected, abs=1e-4)
+
+
+def test_accumulation_is_the_mean_of_its_batches(make):
+    examples = [example(str(index), [f"page {index}"], [f"other {index}"]) for index in range(8)]
+    trainer = make(temperature=0.1, per_device_train_batch_size=4, gradient_accumulation_steps=2)
+    assert trainer.args.per_device_train_batch_size == 8 and trainer.args.gradient_accumulation_steps == 1
+    loss = trainer.training_step(trainer.model, {"examples": examples})
+    gradient = {name: p.grad.clone() for name, p in trainer.model.named_parameters() if p.grad is not None}
+    trainer.model.zero_grad()
+    trainer.accumulation = 1
+    losses = [trainer.training_step(trainer.model, {"examples": examples[start::2]}) for start in (0, 1)]
+    assert float(loss) == pytest.approx(float(sum(losses)) / 2, abs=1e-5)
+    for name, each in gradient.items():
+        parameter = dict(trainer.model.named_parameters())[name]
+        torch.testing.assert_close(each, parameter.grad / 2, rtol=1e-3, atol=1e-4)
+
+
+def test_evaluation_ranks_the_corpus(make, pages):
+    chunks = [Chunk(str(index), "d", "s", page) for index, page in enumerate(pages)]
+    questions = [QAPair(chunk.id, chunk.content, ["x"], [], None, [chunk.id], "text") for chunk in chunks]
+    trainer = make(validation=Validation(chunks, questions))
+    trainer.encoder.processor.query_instruction = ""
+    scores = trainer.evaluate()
+    assert scores["eval_recall@1"] == scores["eval_mrr"] == 1.0
+    with pytest.raises(ValueError, match="nothing to evaluate on"):
+        make().evaluate()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"negatives": "none"}, "expected 'all' or 'own'"),
+        ({"matryoshka_dimensions": [64], "matryoshka_weights": [1.0, 2.0]}, "2 matryoshka_weights came for 1"),
+    ],
+)
+def test_wrong_arguments_are_named(make, options, message):
+    with pytest.raises(ValueError, match=message):
+        make(**options)
+
+
+def test_parts_are_the_text_and_each_picture(pages):
+    assert [len(parts_of(page)) for page in pages] == [1, 1, 1, 2, 4, 1, 3, 2]
+
+
+def test_apart_averages_and_fuses_parts(make, pages):
+    trainer = make(ApartTrainer)
+    encoder = trainer.encoder
+    averaged, fused = apart_scores(encoder, pages, pages)
+    queries = [encoder.encode_queries(parts_of(page)) for page in pages]
+    documents = [encoder.encode_documents(parts_of(page)) for page in pages]
+    for i, query in enumerate(queries):
+        for j, document in enumerate(documents):
+            q, d = (x.mean(0) / np.linalg.norm(x.mean(0)) for x in (query, document))
+            assert averaged[i, j] == pytest.approx(q @ d, abs=1e-5)
+            assert fused[i, j] == pytest.approx((query @ document.T).max(1).sum(), abs=1e-5)
+
+
+def test_apart_trains_on_the_averages(make, pages):
+    trainer = make(ApartTrainer, temperature=0.1)
+    examples = [Example(str(i), pages[i], [pages[(i + 1) % len(pages)]], []) for i in range(4)]
+    loss = trainer.training_step(trainer.model, {"examples": examples})
+    averaged, _ = apart_scores(trainer.encoder, pages[:4], [pages[(i + 1) % len(pages)] for i in range(4)])
+    expected = torch.nn.functional.cross_entropy(torch.tensor(averaged) / 0.1, torch.arange(4))
+    assert float(loss) == pytest.approx(float(expected), abs=1e-4)
