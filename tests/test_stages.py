@@ -1,0 +1,137 @@
+"""The scripts run from nothing, in the order a user would start them, and leave folders that load."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModel
+
+from dataset_builders.almanac import TINY_VLM, build
+from dataset_builders.schema import Example, read_records
+from modeling_nyx import NyxModel
+from train_scripts import apart, stage1, stage2
+from train_scripts.data import Examples
+
+ROOT = Path(__file__).parents[1]
+SHORT = ["--max_steps", "2", "--eval_steps", "1", "--save_steps", "1", "--per_device_train_batch_size", "6"]
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """A small Almanac."""
+    sizes = {"train": 12, "validation": 5, "test": 5}
+    return build(tmp_path_factory.mktemp("nyxqa"), species=sizes, triplets={"train": 40, "validation": 5, "test": 5})
+
+
+@pytest.fixture(scope="module")
+def first(dataset, tmp_path_factory):
+    output = tmp_path_factory.mktemp("stage1")
+    stage1.main(["--dataset", str(dataset), "--output_dir", str(output), *SHORT])
+    return output
+
+
+def test_stage_1_leaves_a_complete_checkpoint_and_its_curve(first):
+    model = NyxModel.from_pretrained(first)
+    assert model.config.matryoshka_dimensions == [128, 64, 32, 16] and model.processor.append_eos
+    start = load_file(TINY_VLM / "model.safetensors")
+    weight = "language_model.layers.0.self_attn.q_proj.weight"
+    assert not torch.equal(model.state_dict()[weight], start[f"model.{weight}"])
+    curve = json.loads((first / "curve.json").read_text())
+    assert [row["step"] for row in curve if "eval_recall@5" in row] == [0, 1, 2]
+    remote = AutoModel.from_pretrained(first, trust_remote_code=True)
+    assert np.array_equal(remote.encode_queries(["moth"]), model.encode_queries(["moth"]))
+
+
+def test_stage_2_collects_feedback_first_and_keeps_the_dimensions(first, dataset, tmp_path):
+    arguments = ["--model_name_or_path", str(first), "--dataset", str(dataset), "--output_dir", str(tmp_path)]
+    stage2.main([*arguments, *SHORT])
+    assert NyxModel.from_pretrained(tmp_path).config.matryoshka_dimensions == [128, 64, 32, 16]
+    feedback = dataset / "feedback"
+    examples = list(read_records(Example, feedback / "train.parquet"))
+    dropped = [json.loads(line) for line in (feedback / "train.dropped.jsonl").read_text().splitlines()]
+    asked = len(examples) + len(dropped)
+    assert examples and all(example.positives and example.negatives for example in examples)
+    assert {row["reason"] for row in dropped} <= {"no window passed", "no document failed"} and asked > 40
+
+
+def test_replay_adds_the_wanted_share(dataset):
+    triplets = Examples(dataset / "triplets" / "train.parquet")
+    few = Examples(dataset / "triplets" / "validation.parquet")
+    mixed = few.mixed(triplets, 0.75, seed=0)
+    assert len(few) == 5 and len(mixed) == 20
+    assert [mixed[index].id for index in range(5)] == [few[index].id for index in range(5)]
+    assert {mixed[index].id for index in range(5, 20)} <= {triplets[index].id for index in range(40)}
+    with pytest.raises(ValueError, match="A share of 1"):
+        few.mixed(triplets, 1, seed=0)
+
+
+def test_examples_are_read_as_they_were_written(dataset):
+    path = dataset / "triplets" / "train.parquet"
+    assert [Examples(path)[index] for index in range(40)] == list(read_records(Example, path))
+    with pytest.raises(ValueError, match="No examples at"):
+        Examples(dataset / "none.parquet")
+
+
+def test_adapters_are_merged_into_what_is_saved(dataset, tmp_path):
+    lora = ["--use_peft", "true", "--use_dora", "true", "--lora_r", "4", "--lora_target_modules", "q_proj", "v_proj"]
+    stage1.main(["--dataset", str(dataset), "--output_dir", str(tmp_path), *SHORT, *lora])
+    model = NyxModel.from_pretrained(tmp_path)
+    start = NyxModel.from_pretrained(TINY_VLM)
+    changed = {n for n, value in model.state_dict().items() if not torch.equal(value, start.state_dict()[n])}
+    assert changed and all("q_proj.weight" in name or "v_proj.weight" in name for name in changed)
+
+
+def test_a_frozen_vision_tower_stays(dataset, tmp_path):
+    stage1.main(["--dataset", str(dataset), "--output_dir", str(tmp_path), *SHORT, "--freeze_vision", "true"])
+    start, model = NyxModel.from_pretrained(TINY_VLM).state_dict(), NyxModel.from_pretrained(tmp_path).state_dict()
+    changed = {name.split(".")[0] for name in start if not torch.equal(start[name], model[name])}
+    assert changed == {"language_model"}
+
+
+def test_apart_takes_stage_1s_recipe(dataset, tmp_path):
+    apart.main(["--dataset", str(dataset), "--output_dir", str(tmp_path), *SHORT])
+    assert NyxModel.from_pretrained(tmp_path).encode_documents(["moth"]).shape == (1, 128)
+
+
+@pytest.mark.parametrize("stage", ["stage1", "stage2"])
+def test_accelerate_launch_without_a_recipe(stage, dataset, first, tmp_path):
+    """As README says it; only sizes are changed, so that it ends in seconds."""
+    command = [Path(sys.executable).parent / "accelerate", "launch", "--cpu", ROOT / "train_scripts" / f"{stage}.py"]
+    options = ["--dataset", dataset, "--output_dir", tmp_path / "out", *SHORT]
+    options += ["--model_name_or_path", first] if stage == "stage2" else []
+    settings = {**os.environ, "OMP_NUM_THREADS": "1"}
+    run = subprocess.run(
+        [*map(str, command), *map(str, options)], env=settings, capture_output=True, text=True, timeout=300
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert (tmp_path / "out" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("script", ["stage1", "stage2", "collect_feedback", "train_reader", "demo", "apart"])
+def test_help_shows_how_to_start(script):
+    path = ROOT / "train_scripts" / f"{script}.py"
+    run = subprocess.run([sys.executable, path, "--help"], capture_output=True, text=True)
+    assert run.returncode == 0 and "usage" in run.stdout
+
+
+def test_dimensions_beyond_the_model_are_refused(dataset, tmp_path):
+    with pytest.raises(ValueError, match="matryoshka_dimensions reach 256, but .* embeds in 128"):
+        stage1.main(
+            [
+                "--dataset",
+                str(dataset),
+                "--output_dir",
+                str(tmp_path),
+                "--matryoshka_dimensions",
+                "256",
+                "64",
+                "32",
+                "16",
+            ]
+        )
