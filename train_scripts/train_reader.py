@@ -190,7 +190,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         tqdm.write(json.dumps(row))
         # A run that is stopped leaves the model of its last evaluation.
         model.save_pretrained(args.output)
-        processor.save_pretrained(args.output)
+        processor.tokenizer.save_pretrained(args.output)
+        processor.image_processor.save_pretrained(args.output)
         (args.output / "curve.json").write_text(json.dumps(curve, indent=1) + "\n")
     accelerator.wait_for_everyone()
 
