@@ -181,6 +181,24 @@ def summarise(seeds: dict[int, dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def as_markdown(summary: dict[str, Any]) -> str:
+    """Write the summary as the tables that README and the model card show."""
+    lines = ["| retriever | Recall@1 | Recall@5 | MRR | answer EM |", "|---|---|---|---|---|"]
+    for name, row in summary["retrievers"].items():
+        figures = " | ".join(f"{row[key]:.3f}" for key in ("recall@1", "recall@5", "mrr", "answer_em"))
+        lines.append(f"| {name} | {figures} |")
+    lines += ["", "| answer EM of stage 2 | points | won : lost | McNemar p |", "|---|---|---|---|"]
+    for name, test in summary["answer EM, paired"].items():
+        against = name.removeprefix("stage 2 − ")
+        lines.append(
+            f"| against {against} | {test['points']:+.1f} | {test['won']} : {test['lost']} | {test['p']:.1e} |"
+        )
+    dims = summary["stage 2 recall@5 by dimension"]
+    lines += ["", "| dimensions | " + " | ".join(str(dim) for dim in dims) + " |", "|---|" + "---|" * len(dims)]
+    lines.append("| Recall@5 of stage 2 | " + " | ".join(f"{value:.3f}" for value in dims.values()) + " |")
+    return "\n".join(lines)
+
+
 def run_seed(folder: Path, seed: int) -> dict[str, Any]:
     """Run one seed in a process of its own; what it has finished before is kept."""
     place = folder / f"seed{seed}"
@@ -204,10 +222,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         report = score_seed(place, train_seed(place, args.one))
         (place / "report.json").write_text(json.dumps(report))
         return
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
     with ThreadPoolExecutor(max_workers=2) as pool:
         reports = dict(zip(args.seeds, pool.map(lambda seed: run_seed(args.folder, seed), args.seeds), strict=True))
     summary = summarise(reports)
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
     hardware = f"{platform.processor() or platform.machine()}, 1 thread a seed, torch {torch.__version__}"
     per_seed = {seed: {key: value for key, value in each.items() if key != "em"} for seed, each in reports.items()}
     about = {"command": "python -m benchmarks.almanac", "commit": commit, "hardware": hardware}

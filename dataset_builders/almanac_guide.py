@@ -19,7 +19,7 @@ from dataset_builders.schema import Chunk, Example, QAPair, content_id
 # Questions a species: how many of each kind.
 QUESTIONS = {"fact": 2, "look": 1, "picture fact": 1, "picture name": 1}
 # How often stage 1's examples are of a kind: pictures in the query are harder, and come more often.
-TRIPLET_KINDS = {"fact": 2.0, "look": 2.0, "picture fact": 4.0, "picture name": 2.0, "order": 2.0}
+TRIPLET_KINDS = {"fact": 2.0, "look": 2.0, "picture fact": 4.0, "picture name": 2.0, "order": 3.0}
 
 
 @dataclass(frozen=True)

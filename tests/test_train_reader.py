@@ -10,13 +10,14 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 from dataset_builders.almanac import TINY_VLM
 from dataset_builders.almanac_lessons import page_lesson
 from nyx.reader import Prompt, Reader
+from tests.conftest import tiny_config
 from train_scripts import train_reader
 from train_scripts.reader_batches import IGNORED, answer_positions, batch_lessons, lesson_batches, render
 from train_scripts.reader_init import init_circuits
 from train_scripts.train_reader import build_model, build_processor, learning_rate, reader_loss
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def processor():
     return build_processor()
 
@@ -73,8 +74,8 @@ def test_initial_heads_look_back_as_far_as_they_should(processor):
     assert [15 - int(row.argmax()) for row in scores] == [1, 2, 4, 8]
 
 
-def test_the_initialisation_refuses_other_shapes(model_folder):
-    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(model_folder)
+def test_the_initialisation_refuses_other_shapes(processor):
+    model = Qwen2_5_VLForConditionalGeneration(tiny_config(processor.tokenizer))
     with pytest.raises(ValueError, match="4 attention heads with a key head each; the configuration has 4 and 2"):
         init_circuits(model)
 

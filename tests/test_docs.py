@@ -1,0 +1,66 @@
+"""What the README and the card say is what happens: their code runs, their tables are the benchmark's."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import almanac, pages
+from modeling_nyx import NyxModel
+from tests.conftest import colored
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = ["README.md", "MODEL_CARD.md"]
+
+
+@pytest.fixture(scope="module")
+def folder(model: NyxModel, tmp_path_factory) -> Path:
+    """A folder as it is after `make demo`, with a picture."""
+    folder = tmp_path_factory.mktemp("docs")
+    model.save_pretrained(folder / "runs" / "demo" / "stage2")
+    colored(84, 84, 1).save(folder / "moth.jpg")
+    return folder
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_python_examples_run(name, folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    examples = re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), re.DOTALL)
+    assert examples
+    for example in examples:
+        variables: dict = {}
+        exec(compile(example, name, "exec"), variables)
+        assert np.allclose(np.linalg.norm(variables["documents"], axis=1), 1, atol=1e-5)
+    assert capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_tables_are_the_benchmarks(name):
+    summary = json.loads(almanac.RESULTS.read_text())["summary"]
+    summary["stage 2 recall@5 by dimension"] = dict(summary["stage 2 recall@5 by dimension"])
+    assert almanac.as_markdown(summary) in (ROOT / name).read_text()
+
+
+def test_figures_on_real_pages_are_the_benchmarks():
+    card = (ROOT / "MODEL_CARD.md").read_text()
+    for name, result in json.loads(pages.RESULTS.read_text()).items():
+        assert name in card and f"{result['pages']} pages" in card and f"{result['chunks']} chunks" in card
+        for system in ("bm25", "tiny encoder"):
+            if system in result:
+                assert f"{result[system]['recall@1']:.3f} / {result[system]['recall@10']:.3f}" in card
+
+
+@pytest.mark.parametrize("name", [*DOCUMENTS, "dataset_builders/almanac_vlm/README.md"])
+def test_links_and_paths_exist(name):
+    text = (ROOT / name).read_text()
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
+        assert ((ROOT / name).parent / target).exists(), target
+    for path in re.findall(r"(?:train_scripts|dataset_builders|benchmarks)/[\w/]+\.py", text):
+        assert (ROOT / path).exists(), path
+
+
+def test_make_targets_in_readme_exist():
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"`?make (\w+)", (ROOT / "README.md").read_text())) <= targets
