@@ -13,7 +13,7 @@ demo: $(INSTALLED)  ## Train, align, index and ask, on the Almanac: one table at
 	$(BIN)/python train_scripts/demo.py
 
 test: $(INSTALLED) lint  ## Lint, types, and all tests, offline
-	HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 $(BIN)/python -m pytest -n 2
+	HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -6,7 +6,6 @@ Serialisation: instruction, then the content in order, a picture being
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +16,7 @@ from transformers.processing_utils import ProcessorMixin
 
 from .content_nyx import neutralize, to_content
 from .images_nyx import BadImage, image_key, image_size, load_image
+from .rows_nyx import Row, group_by_tokens, positions
 
 logger = logging.getLogger(__name__)
 
@@ -26,16 +26,6 @@ IMAGE_PAD = "<|image_pad|>"
 UNLIMITED = 32768
 MAX_PIXELS = 400 * 28 * 28
 MIN_PIXELS = 4 * 28 * 28
-
-
-@dataclass
-class Row:
-    """One content, tokenized: ids, and each picture with its source, grid (height, width in patches) and place."""
-
-    ids: list[int]
-    images: list[Any]
-    grids: list[tuple[int, int]]
-    starts: list[int]
 
 
 def chat_template(special_tokens: Sequence[str]) -> str:
@@ -266,40 +256,6 @@ class NyxProcessor(ProcessorMixin):
     def to_dict(self) -> dict[str, Any]:
         """Describe the processor; `processor_class` names the stock one, for loaders without remote code."""
         return {**super().to_dict(), "processor_class": "Qwen2_5_VLProcessor"}
-
-
-def group_by_tokens(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
-    """Group indices, shortest first, so that no group has more than `batch_tokens` unless one item has by itself."""
-    groups: list[list[int]] = []
-    room = 0
-    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if not groups or lengths[index] > room:
-            groups.append([])
-            room = batch_tokens
-        groups[-1].append(index)
-        room -= lengths[index]
-    return groups
-
-
-def positions(row: Row, merge: int = 2) -> np.ndarray:
-    """Return (4, length): text positions, and M-RoPE's time, height and width.
-
-    A picture's tokens share one time and lie on the grid of merged patches; text goes on after its larger side.
-    """
-    result = np.empty((4, len(row.ids)), dtype=np.int64)
-    result[0] = np.arange(len(row.ids))
-    done, position = 0, 0
-    for start, (height, width) in zip(row.starts, row.grids, strict=True):
-        height, width = height // merge, width // merge
-        result[1:, done:start] = np.arange(start - done) + position
-        position += start - done
-        done = start + height * width
-        result[1, start:done] = position
-        result[2, start:done] = np.repeat(np.arange(height), width) + position
-        result[3, start:done] = np.tile(np.arange(width), height) + position
-        position += max(height, width)
-    result[1:, done:] = np.arange(len(row.ids) - done) + position
-    return result
 
 
 def _joined(instruction: str, content: list[dict[str, Any]]) -> list[Any]:

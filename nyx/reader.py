@@ -17,7 +17,7 @@ from modeling_nyx import NyxProcessor
 from modeling_nyx.attention_nyx import use_nyx_attention
 from modeling_nyx.content_nyx import Content, neutralize
 from modeling_nyx.images_nyx import image_key
-from modeling_nyx.processing_nyx import Row
+from modeling_nyx.rows_nyx import Row
 from nyx.models import fingerprint
 
 logger = logging.getLogger(__name__)

@@ -11,7 +11,8 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from modeling_nyx import NyxProcessor
 from modeling_nyx.content_nyx import neutralize
-from modeling_nyx.processing_nyx import MAX_PIXELS, MIN_PIXELS, chat_template, group_by_tokens
+from modeling_nyx.processing_nyx import MAX_PIXELS, MIN_PIXELS, chat_template
+from modeling_nyx.rows_nyx import group_by_tokens
 from tests.conftest import colored, picture, text, tiny_config
 
 

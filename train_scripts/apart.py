@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from modeling_nyx.content_nyx import Content, text_of
-from modeling_nyx.processing_nyx import Role, group_by_tokens
+from modeling_nyx.processing_nyx import Role
+from modeling_nyx.rows_nyx import group_by_tokens
 from train_scripts import stage1
 from train_scripts.batching import ContrastiveBatch, MicroBatch
 from train_scripts.gradient_cache import Embedder

@@ -9,7 +9,8 @@ from torch import Tensor
 from dataset_builders.schema import Example
 from modeling_nyx import NyxProcessor
 from modeling_nyx.content_nyx import Content
-from modeling_nyx.processing_nyx import Role, Row, group_by_tokens
+from modeling_nyx.processing_nyx import Role
+from modeling_nyx.rows_nyx import Row, group_by_tokens
 from nyx.records import content_id
 
 
