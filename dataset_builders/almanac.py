@@ -7,13 +7,14 @@
 
 import argparse
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 
 from tqdm import tqdm
 
 from dataset_builders.almanac_guide import field_guide, topical_examples
 from dataset_builders.almanac_world import Split
-from dataset_builders.schema import write_records
+from dataset_builders.schema import Chunk, write_records
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +49,23 @@ def build(
             drawn = topical_examples(split, counts[split], seed)
             write_records(tqdm(drawn, total=counts[split], desc=f"{split} triplets"), examples)
     return folder
+
+
+def write_pages(chunks: Iterable[Chunk], folder: Path) -> int:
+    """Write chunks as Markdown with their pictures beside, for `nyx ingest` and for people; returns how many."""
+    folder.mkdir(parents=True, exist_ok=True)
+    count = 0
+    for count, chunk in enumerate(chunks, 1):
+        parts = []
+        for place, item in enumerate(chunk.content):
+            if item["type"] == "text":
+                parts.append(item["text"])
+                continue
+            name = f"{chunk.id}-{place}.jpg"
+            (folder / name).write_bytes(item["image"])
+            parts.append(f"![]({name})")
+        (folder / f"{chunk.id}.md").write_text("\n\n".join(parts) + "\n")
+    return count
 
 
 def main() -> None:

@@ -6,14 +6,16 @@ from random import Random
 import pytest
 
 from dataset_builders import almanac_world as world
-from dataset_builders.almanac import build
+from dataset_builders.almanac import build, write_pages
 from dataset_builders.almanac_guide import field_guide, topical_examples
 from dataset_builders.almanac_lessons import UNKNOWN, page_lesson, picture_lesson, plate_lesson
 from dataset_builders.almanac_pages import Entry, ask_order, write_page, write_plate
 from dataset_builders.almanac_pictures import SIZES, picture
 from dataset_builders.schema import Chunk, Example, QAPair, read_records
+from dataset_builders.sources import read_pages
 from modeling_nyx import load_image
 from modeling_nyx.content_nyx import text_of
+from modeling_nyx.images_nyx import image_key
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +142,20 @@ def test_stage_1_examples_are_topical(guide):
     assert len({example.id for example in examples}) == 80
     assert all(len(example.positives) == len(example.negatives) == 1 for example in examples)
     assert examples == list(topical_examples("train", 80, seed=0))
+
+
+def test_pages_as_markdown_are_ingested_as_they_were(guide, tmp_path):
+    chunks, _ = guide
+    assert write_pages(chunks, tmp_path) == len(chunks)
+    pages = list(read_pages(tmp_path, lambda page, reason: pytest.fail(reason)))
+    found = {page.source.removesuffix(".md"): page.content for page in pages}
+    for chunk in chunks:
+        assert text_of(found[chunk.id]) == text_of(chunk.content)
+        keys = [
+            [image_key(item["image"]) for item in c if item["type"] == "image"]
+            for c in (found[chunk.id], chunk.content)
+        ]
+        assert keys[0] == keys[1]
 
 
 def test_build_writes_a_dataset_folder_once(tmp_path):

@@ -40,8 +40,8 @@ def test_stage_1_leaves_a_complete_checkpoint_and_its_curve(first):
     model = NyxModel.from_pretrained(first)
     assert model.config.matryoshka_dimensions == [128, 64, 32, 16] and model.processor.append_eos
     start = load_file(TINY_VLM / "model.safetensors")
-    weight = "language_model.layers.0.self_attn.q_proj.weight"
-    assert not torch.equal(model.state_dict()[weight], start[f"model.{weight}"])
+    weight = "layers.0.self_attn.q_proj.weight"
+    assert not torch.equal(model.state_dict()[f"language_model.{weight}"], start[f"model.{weight}"])
     curve = json.loads((first / "curve.json").read_text())
     assert [row["step"] for row in curve if "eval_recall@5" in row] == [0, 1, 2]
     remote = AutoModel.from_pretrained(first, trust_remote_code=True)

@@ -20,7 +20,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from dataset_builders.almanac import TINY_VLM, build
+from dataset_builders.almanac import TINY_VLM, build, write_pages
 from modeling_nyx import NyxModel
 from nyx.bm25 import BM25
 from nyx.index import Index
@@ -69,6 +69,7 @@ def train_all(folder: Path, steps: list[str]) -> dict[str, float]:
 def evaluate(folder: Path) -> dict[str, Any]:
     """Index the test guide, ask its questions, and score every retriever."""
     guide = Guide.read(folder / "nyxqa", "test")
+    write_pages(guide.chunks, folder / "almanac")
     reader = Reader.from_pretrained(TINY_VLM, cache=folder / "answers.sqlite")
     heading(f"{len(guide.questions)} questions on {len(guide.chunks)} pages of unseen species")
     rows = [reader_row("no document", guide, [[] for _ in guide.questions], reader)]
@@ -134,7 +135,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     show(report, console)
     console.print(f"Report: {args.folder / 'report.json'} · checkpoint: {args.folder / 'stage2'}")
     console.print(f'Next: nyx search {args.folder / "index"} "Where does the moth Vela mirabilis live?"')
-    console.print("Your own pages: nyx ingest PAGES -o chunks.parquet")
+    console.print(f"Your own pages, as those in {args.folder / 'almanac'}: nyx ingest PAGES -o chunks.parquet")
 
 
 if __name__ == "__main__":
