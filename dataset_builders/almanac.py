@@ -51,11 +51,10 @@ def build(
     return folder
 
 
-def write_pages(chunks: Iterable[Chunk], folder: Path) -> int:
-    """Write chunks as Markdown with their pictures beside, for `nyx ingest` and for people; returns how many."""
+def write_pages(chunks: Iterable[Chunk], folder: Path) -> None:
+    """Write chunks as Markdown with their pictures beside, for `nyx ingest` and for people."""
     folder.mkdir(parents=True, exist_ok=True)
-    count = 0
-    for count, chunk in enumerate(chunks, 1):
+    for chunk in chunks:
         parts = []
         for place, item in enumerate(chunk.content):
             if item["type"] == "text":
@@ -65,7 +64,6 @@ def write_pages(chunks: Iterable[Chunk], folder: Path) -> int:
             (folder / name).write_bytes(item["image"])
             parts.append(f"![]({name})")
         (folder / f"{chunk.id}.md").write_text("\n\n".join(parts) + "\n")
-    return count
 
 
 def main() -> None:
