@@ -72,7 +72,9 @@ def fit(
     trainer = trainer_class(model, arguments, validation=validation, train_dataset=examples, callbacks=stop)
     output = Path(arguments.output_dir)
     last = get_last_checkpoint(str(output)) if data.resume and output.is_dir() else None
-    if validation is not None and last is None:
+    if last is not None:
+        logger.warning("Going on from %s; `--resume false` starts anew.", last)
+    elif validation is not None:
         trainer.evaluate()
     trainer.train(resume_from_checkpoint=last)
     save(trainer, output)

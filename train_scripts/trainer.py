@@ -40,11 +40,18 @@ class NyxTrainingArguments(TrainingArguments):
     negatives: str = field(default="all", metadata={"help": "'all' of the batch, or, for hard ones, only one's 'own'"})
     hard_negatives: int = field(default=1, metadata={"help": "how many of an example's negatives take part"})
     micro_batch_tokens: int = field(default=16384, metadata={"help": "tokens, pictures included, of a forward pass"})
+    contrastive_batches: int = field(default=0, metadata={"help": "of an update: set by gradient_accumulation_steps"})
     patience: int = field(
         default=0, metadata={"help": "stop after so many evaluations without a better one; 0: never"}
     )
 
     def __post_init__(self) -> None:
+        if not self.contrastive_batches:
+            # One training step is one update, over all its contrastive batches. Before the rest: DeepSpeed's
+            # configuration is filled in from these values.
+            self.contrastive_batches = self.gradient_accumulation_steps
+            self.per_device_train_batch_size *= self.contrastive_batches
+            self.gradient_accumulation_steps = 1
         super().__post_init__()
         if self.matryoshka_weights and len(self.matryoshka_weights) != len(self.matryoshka_dimensions):
             raise ValueError(
@@ -75,10 +82,7 @@ class NyxTrainer(Trainer):
 
     def __init__(self, model: Any, args: NyxTrainingArguments, *, validation: Validation | None = None, **kwargs: Any):
         args.remove_unused_columns = False
-        # One training step is one update, over all its contrastive batches: DeepSpeed reduces gradients once a block.
-        self.accumulation = args.gradient_accumulation_steps
-        args.per_device_train_batch_size *= self.accumulation
-        args.gradient_accumulation_steps = 1
+        self.accumulation = args.contrastive_batches
         args.dataloader_drop_last = True
         self.validation = validation
         questions = validation.questions if validation else None
@@ -96,6 +100,7 @@ class NyxTrainer(Trainer):
         examples = inputs["examples"]
         parts = [examples[start :: self.accumulation] for start in range(self.accumulation)]
         deepspeed = self.is_deepspeed_enabled
+        # DeepSpeed reduces gradients once a block, DDP not at all by itself.
         with model.coalesce_grad_reduction() if deepspeed else self._without_reducing(model):
             losses = [self._contrastive_step(model, part) for part in parts]
             if deepspeed:
