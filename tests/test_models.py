@@ -1,0 +1,32 @@
+"""Encoders load by name, and a fingerprint tells their weights apart."""
+
+import json
+
+import pytest
+
+from modeling_nyx import NyxModel
+from nyx.models import fingerprint, load_encoder
+
+
+def test_a_folder_loads_as_its_backbone(model_folder):
+    assert type(load_encoder(model_folder)) is NyxModel
+
+
+def test_other_backbones_are_refused(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    with pytest.raises(ValueError, match="is a bert; expected one of qwen2_5_vl, qwen3_vl"):
+        load_encoder(tmp_path)
+
+
+def test_fingerprint_depends_on_weights_and_settings_alone(model, tmp_path):
+    for name in ("one", "other"):
+        model.save_pretrained(tmp_path / name)
+    assert fingerprint(tmp_path / "one") == fingerprint(tmp_path / "other")
+    (tmp_path / "one" / "README.md").write_text("x")
+    assert fingerprint(tmp_path / "one") == fingerprint(tmp_path / "other")
+    weights = tmp_path / "other" / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    assert fingerprint(tmp_path / "one") != fingerprint(tmp_path / "other")
+    assert fingerprint("org/nyx") == "org/nyx"
