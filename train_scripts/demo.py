@@ -24,6 +24,7 @@ from dataset_builders.almanac import TINY_VLM, build, write_pages
 from modeling_nyx import NyxModel
 from nyx.bm25 import BM25
 from nyx.index import Index
+from nyx.models import fingerprint
 from nyx.ranking import top
 from nyx.reader import Reader
 from train_scripts import apart, collect_feedback, stage1, stage2
@@ -34,16 +35,23 @@ logger = logging.getLogger(__name__)
 COLUMNS = {"recall@1": "Recall@1", "recall@5": "Recall@5", "mrr": "MRR", "answer_em": "Answer EM"}
 
 
+def start_baseline(folder: Path, arguments: list[str], steps: int) -> subprocess.Popen | None:
+    """Begin to train the baseline in a process of its own, if it isn't there yet."""
+    if (folder / "apart" / "model.safetensors").exists():
+        return None
+    command = [sys.executable, apart.__file__, *arguments, "--output_dir", str(folder / "apart")]
+    with (folder / "apart.log").open("w") as log:
+        return subprocess.Popen([*command, "--max_steps", str(steps)], stdout=log, stderr=subprocess.STDOUT)
+
+
 def train_all(folder: Path, steps: list[str]) -> dict[str, float]:
     """Run every training step that hasn't left its result yet; returns the seconds each took."""
     data = ["--dataset", str(folder / "nyxqa")]
-    seconds, apart_process = {}, None
-    if not (folder / "apart" / "model.safetensors").exists():
-        command = [sys.executable, apart.__file__, *data, "--output_dir", str(folder / "apart"), *steps]
-        log = (folder / "apart.log").open("w")
-        apart_process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
     first = ["--output_dir", str(folder / "stage1"), *data, *steps]
     second = ["--model_name_or_path", str(folder / "stage1"), "--output_dir", str(folder / "stage2"), *data, *steps]
+    # The baseline gets as many steps as both stages together.
+    both = stage1.parse(first, "stage1")[1].max_steps + stage1.parse(second, "stage2")[1].max_steps
+    baseline, seconds = start_baseline(folder, data, both), {}
     started = time.monotonic()
     if not (folder / "stage1" / "model.safetensors").exists():
         heading("Stage 1: contrastive pre-training on topical pairs")
@@ -58,9 +66,9 @@ def train_all(folder: Path, steps: list[str]) -> dict[str, float]:
         heading("Stage 2: fine-tuning on the feedback")
         stage2.train(*stage1.parse(second, "stage2"))
     seconds["stage 2"], started = time.monotonic() - started, time.monotonic()
-    if apart_process is not None:
+    if baseline is not None:
         heading("Divide and conquer: waiting for the baseline to finish its steps")
-        if apart_process.wait() != 0:
+        if baseline.wait() != 0:
             raise RuntimeError(f"The baseline failed; see {folder / 'apart.log'}.")
     seconds["waiting for the baseline"] = time.monotonic() - started
     return seconds
@@ -83,7 +91,8 @@ def evaluate(folder: Path) -> dict[str, Any]:
     rows.append(reader_row("gold document", guide, [[document] for document in guide.gold_documents()], reader))
     dims = model.config.matryoshka_dimensions
     if not (folder / "index" / "manifest.json").exists():
-        Index.create(folder / "index", guide.chunks, documents, model_name=str(folder / "stage2"))
+        name = str(folder / "stage2")
+        Index.create(folder / "index", guide.chunks, documents, model_name=name, revision=fingerprint(name))
     return {"rows": rows, "dimensions": dimension_rows(guide, queries, documents, dims)}
 
 
