@@ -52,9 +52,15 @@ def test_ddp_equals_one_process(one_process, model_folder, tmp_path):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="needs the train extra")
-def test_zero2_equals_one_process(one_process, model_folder, tmp_path):
-    launch = [BIN / "accelerate", "launch", "--use_deepspeed", "--num_processes", 2, "--zero_stage", 2]
-    command = [*launch, "--main_process_port", 29612, SCRIPT, model_folder, tmp_path, 4]
+@pytest.mark.parametrize("way", ["accelerate", "configuration"])
+def test_zero2_equals_one_process(one_process, model_folder, tmp_path, way):
+    if way == "accelerate":
+        launch = [BIN / "accelerate", "launch", "--use_deepspeed", "--num_processes", 2, "--zero_stage", 2]
+        command = [*launch, "--main_process_port", 29612, SCRIPT, model_folder, tmp_path, 4]
+    else:
+        launch = [BIN / "torchrun", "--nproc_per_node", 2, "--master_port", 29613]
+        configuration = ROOT / "train_scripts" / "zero2.json"
+        command = [*launch, SCRIPT, model_folder, tmp_path, 4, "--deepspeed", configuration]
     ours = run(command, tmp_path, DS_ACCELERATOR="cpu")
     assert ours["world"] == 2 and ours["kind"] == "DistributedType.DEEPSPEED"
     assert_same_training(ours, one_process)

@@ -61,6 +61,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--stop", type=int, help="stop after so many steps, as if killed")
     parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--deepspeed", help="a DeepSpeed configuration")
     args = parser.parse_args()
     torch.set_num_threads(1)
     arguments = NyxTrainingArguments(
@@ -80,6 +81,7 @@ def main() -> None:
         use_cpu=True,
         disable_tqdm=True,
         max_grad_norm=1.0,
+        deepspeed=args.deepspeed,
     )
     model = NyxModel.from_pretrained(args.model)
     model.processor  # noqa: B018  loaded before training, as it is saved with the weights
