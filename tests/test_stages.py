@@ -19,7 +19,18 @@ from train_scripts import apart, stage1, stage2
 from train_scripts.data import Examples
 
 ROOT = Path(__file__).parents[1]
-SHORT = ["--max_steps", "2", "--eval_steps", "1", "--save_steps", "1", "--per_device_train_batch_size", "6"]
+SHORT = [
+    "--max_steps",
+    "2",
+    "--warmup_steps",
+    "0",
+    "--eval_steps",
+    "1",
+    "--save_steps",
+    "1",
+    "--per_device_train_batch_size",
+    "6",
+]
 
 
 @pytest.fixture(scope="module")

@@ -65,6 +65,7 @@ def fit(
     if peft is not None:
         from peft import get_peft_model
 
+        peft.task_type = None  # an encoder: TRL's default expects a language-model head
         model = get_peft_model(model, peft)
     if validation is None:
         arguments.eval_strategy, arguments.load_best_model_at_end = "no", False  # type: ignore[assignment]
@@ -76,16 +77,17 @@ def fit(
         logger.warning("Going on from %s; `--resume false` starts anew.", last)
     elif validation is not None:
         trainer.evaluate()
+    before = trainer.state.log_history  # training begins a history of its own
     trainer.train(resume_from_checkpoint=last)
-    save(trainer, output)
+    save(trainer, output, before)
     return output
 
 
-def save(trainer: NyxTrainer, output: Path) -> None:
-    """Save the encoder and its curve from the first process; adapters are merged first."""
+def save(trainer: NyxTrainer, output: Path, before: list[dict[str, float]]) -> None:
+    """Save the encoder, and its curve from before training on, in the first process; adapters are merged first."""
     model = trainer.accelerator.unwrap_model(trainer.model)
     if trainer.is_world_process_zero():
         encoder = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
         encoder.save_pretrained(output)
-        (output / "curve.json").write_text(json.dumps(trainer.state.log_history, indent=1) + "\n")
+        (output / "curve.json").write_text(json.dumps([*before, *trainer.state.log_history], indent=1) + "\n")
     trainer.accelerator.wait_for_everyone()
