@@ -180,7 +180,8 @@ class NyxMixin:
         groups = self.processor.plan(contents, role, batch_tokens)
         training = self.training  # type: ignore[attr-defined]
         self.eval()  # type: ignore[attr-defined]
-        with tqdm(total=len(contents), desc=f"encode {role}s", disable=not show_progress) as bar:
+        many = "queries" if role == "query" else "documents"
+        with tqdm(total=len(contents), desc=f"encode {many}", disable=not show_progress) as bar:
             for group in groups:
                 batch = self.processor.pack([to_content(contents[index]) for index in group], role)
                 batch = batch.to(self.device)  # type: ignore[attr-defined]
