@@ -90,7 +90,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
     hardware = f"{platform.processor() or platform.machine()}, 1 thread, torch {torch.__version__}"
-    command = f"python -m benchmarks.pages --pages {args.pages.name} --name {args.name}"
+    questions = f" --questions {args.questions.name}" if args.questions else ""
+    options = f'{questions} --name "{args.name}" --model "{args.model}"'
+    command = f"python -m benchmarks.pages --pages {args.pages.name}{options}"
     results[args.name] = {"command": command, "commit": commit, "hardware": hardware, **report}
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
 
