@@ -24,6 +24,7 @@ import torch
 
 from dataset_builders.almanac import TINY_VLM, build
 from dataset_builders.schema import Example, write_records
+from modeling_nyx.content_nyx import Content
 from nyx.bm25 import BM25
 from nyx.metrics import mean
 from nyx.models import load_encoder
@@ -77,8 +78,8 @@ def train_seed(folder: Path, seed: int) -> str:
         stage1.train(*stage1.parse([*common, "--output_dir", str(first)], "stage1"))
     counts = "kept from an earlier run"
     if not (data / "feedback" / "train.parquet").exists():
-        arguments = collect_feedback.FeedbackArguments(dataset=str(data), retriever=str(first))
-        counts = str(collect_feedback.run(arguments))
+        feedback = collect_feedback.FeedbackArguments(dataset=str(data), retriever=str(first))
+        counts = str(collect_feedback.run(feedback))
     if not (data / "gold" / "train.parquet").exists():
         write_records(gold_examples(data, first), data / "gold" / "train.parquet")
     for name in RETRIEVERS[1:]:
@@ -104,7 +105,7 @@ def score_seed(folder: Path, counts: str) -> dict[str, Any]:
     guide = Guide.read(folder / "nyxqa", "test")
     reader = Reader.from_pretrained(TINY_VLM, cache=folder / "answers.sqlite")
     gold = [[document] for document in guide.gold_documents()]
-    controls = {
+    controls: dict[str, list[list[Content]]] = {
         "gold document": gold,
         "random document": random_documents(guide),
         "no document": [[] for _ in guide.questions],

@@ -51,7 +51,7 @@ class NyxTrainingArguments(TrainingArguments):
             # configuration is filled in from these values.
             self.contrastive_batches = self.gradient_accumulation_steps
             self.per_device_train_batch_size *= self.contrastive_batches
-            self.gradient_accumulation_steps = 1
+            self.gradient_accumulation_steps: int = 1
         super().__post_init__()
         if self.matryoshka_weights and len(self.matryoshka_weights) != len(self.matryoshka_dimensions):
             raise ValueError(
