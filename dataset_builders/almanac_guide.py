@@ -4,7 +4,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
-from dataset_builders.almanac_pages import Content, Entry, Question, ask, ask_order, states, write_page, write_plate
+from dataset_builders.almanac_pages import (
+    Content,
+    Entry,
+    Question,
+    ask,
+    ask_order,
+    show_plate,
+    states,
+    write_page,
+    write_plate,
+)
 from dataset_builders.almanac_world import (
     FACTS,
     VISUALS,
@@ -18,8 +28,10 @@ from dataset_builders.schema import Chunk, Example, QAPair, content_id
 
 # Questions a species: how many of each kind.
 QUESTIONS = {"fact": 2, "look": 1, "picture fact": 1, "picture name": 1}
-# How often stage 1's examples are of a kind: pictures in the query are harder, and come more often.
-TRIPLET_KINDS = {"fact": 2.0, "look": 2.0, "picture fact": 4.0, "picture name": 2.0, "order": 3.0}
+# How often stage 1's examples are of a kind: pictures in the query are harder, and come more often. "plate" looks for
+# a page by both its pictures. From order questions alone order isn't learnt: query and page would have to begin to
+# encode it in the same step. Two pictures in order are encoded alike on both sides; then one alone learns its place.
+TRIPLET_KINDS = {"fact": 2.0, "look": 2.0, "picture fact": 4.0, "picture name": 2.0, "order": 5.0, "plate": 4.0}
 
 
 @dataclass(frozen=True)
@@ -110,25 +122,25 @@ def _record(question: Question, gold: list[str]) -> QAPair:
 def topical_examples(split: Split, count: int, seed: int) -> Iterator[Example]:
     """Yield examples for stage 1, each of a new world, whose positive is about the query's species and no more.
 
-    That is how public pairs are: the positive need not answer. The negative is about a similar species; for questions
-    about order it is the same page with its pictures swapped.
+    That is how public pairs are: the positive need not answer. The negative is about a similar species; where order
+    matters it is the same page with its pictures swapped.
     """
     rng = Random(f"triplets {split} {seed}")
     for _ in range(count):
         kind = rng.choices(list(TRIPLET_KINDS), list(TRIPLET_KINDS.values()))[0]
-        if kind == "order":
-            plate = tuple(distinct_species(rng, 2, split))
-            question = _ask_plate(rng, plate)
-            positive, negative = write_plate(rng, *plate)
+        if kind in ("order", "plate"):
+            first, second = distinct_species(rng, 2, split)
+            query = _ask_plate(rng, (first, second)).content if kind == "order" else show_plate(rng, first, second)
+            positive, negative = write_plate(rng, first, second)
         else:
             species = random_species(rng, split)
             about = rng.choice(VISUALS if kind == "look" else ("name",) if kind == "picture name" else FACTS)
-            question = ask(rng, kind, species, about)
+            query = ask(rng, kind, species, about).content
             pictured = kind.startswith("picture") or rng.random() < 0.55
             positive = _topical_page(rng, species, pictured, split)
             negative = _topical_page(rng, similar_species(rng, species, split), rng.random() < 0.6, split)
-        key = content_id([*question.content, *positive])
-        yield Example(id=key, query=question.content, positives=[positive], negatives=[negative], answers=[])
+        key = content_id([*query, *positive])
+        yield Example(id=key, query=query, positives=[positive], negatives=[negative], answers=[])
 
 
 def _topical_page(rng: Random, species: Species, pictured: bool, split: Split) -> Content:

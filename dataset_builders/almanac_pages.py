@@ -156,6 +156,13 @@ def ask_order(rng: Random, plate: tuple[Species, Species], shown: int, about: st
     return Question("order", about, content, getattr(plate[1 - shown].look, about))
 
 
+def show_plate(rng: Random, first: Species, second: Species) -> Content:
+    """Look for a plate by new pictures of both its moths, in its order."""
+    return _content(
+        ["The first picture", picture(first.look, rng), "and the second picture", picture(second.look, rng)]
+    )
+
+
 def states(entries: list[Entry], kind: str, species: Species, about: str) -> bool:
     """Say whether a page with these entries holds the answer."""
     for entry in entries:

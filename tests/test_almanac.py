@@ -142,6 +142,12 @@ def test_stage_1_examples_are_topical(guide):
     assert len({example.id for example in examples}) == 80
     assert all(len(example.positives) == len(example.negatives) == 1 for example in examples)
     assert examples == list(topical_examples("train", 80, seed=0))
+    plates = [example for example in examples if text_of(example.positives[0]) == text_of(example.negatives[0])]
+    for example in plates:
+        page, twin = example.positives[0], example.negatives[0]
+        assert [page[0], page[3], page[2], page[1], page[4]] == twin
+    shown = [sum(item["type"] == "image" for item in example.query) for example in plates]
+    assert set(shown) == {1, 2} and 20 < len(shown) < 60
 
 
 def test_pages_as_markdown_are_ingested_as_they_were(guide, tmp_path):
