@@ -110,18 +110,41 @@ def test_apart_takes_stage_1s_recipe(dataset, tmp_path):
     assert NyxModel.from_pretrained(tmp_path).encode_documents(["moth"]).shape == (1, 128)
 
 
+BIN = Path(sys.executable).parent
+LAUNCHES = {
+    "one": ["accelerate", "launch", "--cpu"],
+    "ddp": ["torchrun", "--nproc_per_node", "2", "--master_port", "29621"],
+    "zero2": "accelerate launch --use_deepspeed --num_processes 2 --zero_stage 2 --main_process_port 29622".split(),
+}
+
+
+def launch(way, stage, output, *options):
+    """Start a stage as README says it; returns its curve's losses, its weights, and what it printed."""
+    program, *flags = LAUNCHES[way]
+    command = [BIN / program, *flags, ROOT / "train_scripts" / f"{stage}.py", "--output_dir", output, *options]
+    settings = {**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
+    run = subprocess.run([str(part) for part in command], env=settings, capture_output=True, text=True, timeout=540)
+    assert run.returncode == 0, run.stderr[-3000:]
+    losses = [row["loss"] for row in json.loads((output / "curve.json").read_text()) if "loss" in row]
+    return losses, load_file(output / "model.safetensors"), run.stderr
+
+
 @pytest.mark.parametrize("stage", ["stage1", "stage2"])
-def test_accelerate_launch_without_a_recipe(stage, dataset, first, tmp_path):
-    """As README says it; only sizes are changed, so that it ends in seconds."""
-    command = [Path(sys.executable).parent / "accelerate", "launch", "--cpu", ROOT / "train_scripts" / f"{stage}.py"]
-    options = ["--dataset", dataset, "--output_dir", tmp_path / "out", *SHORT]
+def test_stages_train_the_same_with_one_process_and_two(stage, dataset, first, tmp_path):
+    """The tiny recipes, made short: contrastive batches of 4, two an update, micro-batches of a few contents."""
+    sizes = "--max_steps 20 --eval_steps 20 --save_steps 20 --logging_steps 1 --gradient_accumulation_steps 2".split()
+    # Keys' biases have hardly a gradient but rounding, which Adam would otherwise blow up to the learning rate.
+    options = ["--dataset", dataset, *sizes, "--micro_batch_tokens", "150", "--adam_epsilon", "1e-3"]
     options += ["--model_name_or_path", first] if stage == "stage2" else []
-    settings = {**os.environ, "OMP_NUM_THREADS": "1"}
-    run = subprocess.run(
-        [*map(str, command), *map(str, options)], env=settings, capture_output=True, text=True, timeout=300
-    )
-    assert run.returncode == 0, run.stderr[-2000:]
-    assert (tmp_path / "out" / "model.safetensors").exists()
+    batch = "--per_device_train_batch_size"
+    losses, weights, said = launch("one", stage, tmp_path / "one", *options, batch, 4)
+    assert len(losses) == 20 and "1 process(es), contrastive batches of 4, 2 an update" in said
+    for way in ("ddp", "zero2"):
+        ours, trained, said = launch(way, stage, tmp_path / way, *options, batch, 2)
+        assert "2 process(es), contrastive batches of 4, 2 an update" in said
+        torch.testing.assert_close(torch.tensor(ours), torch.tensor(losses), atol=1e-5, rtol=0)
+        for name, weight in weights.items():
+            torch.testing.assert_close(trained[name], weight, atol=1e-4, rtol=0, msg=name)
 
 
 @pytest.mark.parametrize("script", ["stage1", "stage2", "collect_feedback", "train_reader", "demo", "apart"])

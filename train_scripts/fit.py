@@ -71,6 +71,15 @@ def fit(
         arguments.eval_strategy, arguments.load_best_model_at_end = "no", False  # type: ignore[assignment]
     stop = [EarlyStoppingCallback(arguments.patience)] if arguments.patience and validation else []
     trainer = trainer_class(model, arguments, validation=validation, train_dataset=examples, callbacks=stop)
+    # Said aloud, since `accelerate launch --cpu --num_processes 2` quietly starts one.
+    processes, batch = trainer.accelerator.num_processes, arguments.train_batch_size // arguments.contrastive_batches
+    logger.info(
+        "%d examples; %d process(es), contrastive batches of %d, %d an update",
+        len(examples),  # type: ignore[arg-type]
+        processes,
+        processes * batch,
+        arguments.contrastive_batches,
+    )
     output = Path(arguments.output_dir)
     last = get_last_checkpoint(str(output)) if data.resume and output.is_dir() else None
     if last is not None:
