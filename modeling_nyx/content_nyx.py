@@ -15,8 +15,8 @@ Content = list[dict[str, Any]]
 IMAGE_MARK = "<|image|>"
 ACCEPTED = (
     "a string; a picture (PIL image); a content list of {'type': 'text', 'text': ...} and {'type': 'image', 'image': "
-    "...} items; {'text': ..., 'image': picture or list}; {'text': text with <|image|> marks, 'images': list}; "
-    "{'texts': [...], 'images': [...]} aligned; a chat message or a list of them"
+    "...} items; {'text': ..., 'image': ...}, one or a list of each, in the order of the keys; {'text': text with "
+    "<|image|> marks, 'images': list}; {'texts': [...], 'images': [...]} aligned; a chat message or a list of them"
 )
 
 
@@ -58,16 +58,26 @@ def _from_mapping(given: dict[str, Any], original: Any) -> list[dict[str, Any]]:
         return [{"type": "text", "text": given["text"]}]
     if kind == "image" and "image" in given:
         return [{"type": "image", "image": _picture(given["image"])}]
+    if kind == "message" and "message" in given:
+        return _items(given["message"])
     if kind is None and "texts" in given:
         return _from_aligned(given["texts"], given.get("images", [None] * len(given["texts"])))
     if kind is None and isinstance(given.get("text", ""), str) and isinstance(given.get("images"), Sequence):
         return _from_marks(given.get("text", ""), given["images"])
-    if kind is None and isinstance(given.get("text", ""), str) and ("text" in given or "image" in given):
-        images = given.get("image", [])
-        images = images if isinstance(images, list) else [images]
-        text = [{"type": "text", "text": given["text"]}] if given.get("text") else []
-        return [{"type": "image", "image": _picture(image)} for image in images] + text
+    if kind is None and {"text", "image"} & given.keys():
+        return _from_parts(given)
     raise ValueError(f"Unknown content: {original!r:.200}. Accepted: {ACCEPTED}.")
+
+
+def _from_parts(given: dict[str, Any]) -> list[dict[str, Any]]:
+    """Read texts and pictures, one or a list of each, in the order of the keys, as sentence-transformers does."""
+    items: list[dict[str, Any]] = []
+    for kind in (key for key in given if key in ("text", "image")):
+        values = given[kind] if isinstance(given[kind], (list, tuple)) else [given[kind]]
+        if kind == "text" and not all(isinstance(value, str) for value in values):
+            raise ValueError(f"Unknown content: {given!r:.200}. Accepted: {ACCEPTED}.")
+        items += [{"type": kind, kind: value if kind == "text" else _picture(value)} for value in values]
+    return items
 
 
 def _picture(value: Any) -> Any:

@@ -20,7 +20,9 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDe
 from .attention_nyx import use_nyx_attention
 from .configuration_nyx import NyxConfig, NyxQwen3VLConfig
 from .content_nyx import to_content
-from .processing_nyx import NyxProcessor, Role
+from .folder_nyx import write_json, write_sentence_transformers
+from .processing_nyx import NyxProcessor, NyxQwen3VLProcessor, Role
+from .template_nyx import chat_template
 
 # What an instruct checkpoint has and an encoder has no use for.
 UNUSED_KEYS = {"lm_head.weight"}
@@ -55,6 +57,7 @@ class NyxMixin:
 
     config: Any
     stock_class: type
+    processor_class: type[NyxProcessor] = NyxProcessor
 
     def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
         asked = getattr(config, "_attn_implementation_internal", None)
@@ -66,8 +69,10 @@ class NyxMixin:
     def from_pretrained(cls, name: Any, *args: Any, **kwargs: Any) -> Any:
         """Load a folder or a repository; also one of the backbone's own, with or without a language-model head.
 
-        Raises `ValueError` if weights are missing or left over: they would silently be random, or unused.
+        Raises `ValueError` if weights are missing or left over: they would silently be random, or unused. Pickled
+        weights are refused.
         """
+        kwargs["use_safetensors"] = True
         wants_info = kwargs.pop("output_loading_info", False)
         model, info = super().from_pretrained(name, *args, output_loading_info=True, **kwargs)  # type: ignore[misc]
         missing = sorted(info["missing_keys"])
@@ -86,21 +91,31 @@ class NyxMixin:
         if "_processor" not in self.__dict__:
             revision = getattr(self.config, "_commit_hash", None)
             extra = {"revision": revision} if revision else {}
-            self.__dict__["_processor"] = NyxProcessor.from_pretrained(self.config._name_or_path, **extra)
+            self.__dict__["_processor"] = self.processor_class.from_pretrained(self.config._name_or_path, **extra)
         return self.__dict__["_processor"]
 
     @processor.setter
     def processor(self, processor: NyxProcessor) -> None:
         self.__dict__["_processor"] = processor
 
-    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
-        """Save a folder that loads with remote code, and as the plain backbone without: processor included."""
-        self.processor.save_pretrained(save_directory)
-        super().save_pretrained(save_directory, *args, **kwargs)  # type: ignore[misc]
-        path = Path(save_directory) / "config.json"
-        if path.exists():
-            config = json.loads(path.read_text()) | {"architectures": [self.stock_class.__name__]}
-            path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    def save_pretrained(self, save_directory: Any, is_main_process: bool = True, **kwargs: Any) -> None:
+        """Save a folder that is complete for transformers, with remote code and without, sentence-transformers, vLLM.
+
+        Raises `ValueError` for `push_to_hub=True`, which would upload before the folder is complete.
+        """
+        if kwargs.get("push_to_hub"):
+            raise ValueError("push_to_hub=True came. Save the folder first, or call the model's method push_to_hub.")
+        super().save_pretrained(save_directory, is_main_process, **kwargs)  # type: ignore[misc]
+        if not is_main_process:
+            return
+        folder, processor = Path(save_directory), self.processor
+        processor.chat_template = chat_template(processor.special_tokens, processor.append_eos)
+        processor.save_pretrained(folder)
+        # Other engines look for the backbone's class, not for this one.
+        config = json.loads((folder / "config.json").read_text()) | {"architectures": [self.stock_class.__name__]}
+        write_json(folder / "config.json", config)
+        prompts = {"query": processor.query_instruction, "document": processor.document_instruction}
+        write_sentence_transformers(folder, self.config.text_config.hidden_size, prompts)
 
     def encode_images(self, pixel_values: Tensor, image_grid_thw: Tensor) -> tuple[Tensor, ...]:
         """Run the vision tower: one tensor a picture, (tokens, hidden × (1 + levels injected into later layers))."""
@@ -204,6 +219,7 @@ class NyxQwen3VLModel(NyxMixin, Qwen3VLModel):
 
     config_class = NyxQwen3VLConfig
     stock_class = Qwen3VLModel
+    processor_class = NyxQwen3VLProcessor
 
 
 for _model in (NyxModel, NyxQwen3VLModel):

@@ -4,19 +4,23 @@ Serialisation: instruction, then the content in order, a picture being
 `<|vision_start|><|image_pad|>×n<|vision_end|>`, then `<|im_end|>` if `append_eos`; no role markers.
 """
 
+import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from transformers import AutoTokenizer, BatchFeature
+from transformers.image_utils import SizeDict
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil, smart_resize
 from transformers.processing_utils import ProcessorMixin
 
 from .content_nyx import neutralize, to_content
+from .folder_nyx import write_json
 from .images_nyx import BadImage, image_key, image_size, load_image
-from .rows_nyx import Row, group_by_tokens, positions
+from .rows_nyx import Row, group_by_tokens, positions, shorten
 
 logger = logging.getLogger(__name__)
 
@@ -28,29 +32,16 @@ MAX_PIXELS = 400 * 28 * 28
 MIN_PIXELS = 4 * 28 * 28
 
 
-def chat_template(special_tokens: Sequence[str]) -> str:
-    """Write the template that renders messages exactly as `NyxProcessor` serialises content.
-
-    The instruction comes as a system message; there are no role markers. `append_eos` is up to the engine's caller:
-    the end token is rendered unless `add_eos` is false.
-    """
-    broken = "".join(f" | replace({token!r}, {neutralize(token, [token])!r})" for token in special_tokens)
-    return (
-        "{%- for message in messages -%}{%- if message.content is string -%}{{ message.content" + broken + " }}"
-        "{%- else -%}{%- for item in message.content -%}"
-        "{%- if item.type == 'text' -%}{{ item.text" + broken + " }}"
-        "{%- else -%}<|vision_start|><|image_pad|><|vision_end|>{%- endif -%}"
-        "{%- endfor -%}{%- endif -%}{%- endfor -%}"
-        "{%- if add_eos is not defined or add_eos -%}<|im_end|>{%- endif -%}"
-    )
-
-
 class NyxProcessor(ProcessorMixin):
     """Image processor and tokenizer of Qwen2.5-VL, without video and without torchvision.
 
     `append_eos`, `query_instruction` and `document_instruction` are part of the checkpoint. So is the pixel cap,
-    which lies in the image processor's `size`.
+    which lies in the image processor's `size`. What is saved names the backbone's own processor, for engines that
+    load it without this code.
     """
+
+    stock_class = "Qwen2_5_VLProcessor"
+    stock_video_class = "Qwen2VLVideoProcessor"
 
     def __init__(
         self,
@@ -67,21 +58,27 @@ class NyxProcessor(ProcessorMixin):
         self.document_instruction = document_instruction
         self.image_token = IMAGE_PAD
         self.image_token_id = tokenizer.convert_tokens_to_ids(IMAGE_PAD)
+        self.end_token_id = tokenizer.convert_tokens_to_ids("<|im_end|>")
         # All of the tokenizer's own marks; anything that looks like one in users' text is text.
         self.special_tokens = sorted(token for token in tokenizer.get_added_vocab() if token.startswith("<|"))
+        # The tokenizer holds the window, because that is where other engines look for it.
+        tokenizer.model_max_length = min(tokenizer.model_max_length, UNLIMITED)
 
     @classmethod
     def _get_arguments_from_pretrained(cls, name: Any, processor_dict: dict | None = None, **kwargs: Any) -> list[Any]:
-        """Load both parts by their classes: the automatic ones would ask for torchvision and a video processor."""
-        return [
-            Qwen2VLImageProcessorPil.from_pretrained(name, **kwargs),
-            AutoTokenizer.from_pretrained(name, **kwargs),
-        ]
+        """Load both parts by their classes: the automatic ones would ask for torchvision and a video processor.
+
+        A folder without our fields is a backbone or one of the paper's checkpoints: it gets the paper's pixel cap.
+        """
+        images = Qwen2VLImageProcessorPil.from_pretrained(name, **kwargs)
+        if "append_eos" not in (processor_dict or {}):
+            images.size = SizeDict(shortest_edge=MIN_PIXELS, longest_edge=MAX_PIXELS)
+        return [images, AutoTokenizer.from_pretrained(name, **kwargs)]
 
     @property
     def max_tokens(self) -> int:
         """The window: as many tokens as one content may have."""
-        return min(self.tokenizer.model_max_length, UNLIMITED)
+        return self.tokenizer.model_max_length
 
     def __call__(
         self,
@@ -96,15 +93,17 @@ class NyxProcessor(ProcessorMixin):
     ) -> BatchFeature:
         """Make a padded batch of content lists, or, with `text`, of rendered strings and their pictures in order.
 
+        Strings are cut to the window, or to `max_length`, if `truncation` is asked for, as contents always are.
         Shapes: `input_ids`, `attention_mask`, `mm_token_type_ids` (batch, length), `pixel_values` (patches, 1176) and
         `image_grid_thw` (pictures, 3) of all pictures in order of appearance.
         """
-        if text is not None:
-            rows = self.rendered_rows(text, images, videos)
-            side = (kwargs.get("text_kwargs") or {}).get("padding_side") or kwargs.get("padding_side") or padding_side
-        else:
-            rows, side = self.rows(contents, role), padding_side
-        return self.pad(rows, side or self.tokenizer.padding_side)
+        if text is None:
+            return self.pad(self.rows(contents, role), padding_side or self.tokenizer.padding_side)
+        options = kwargs | (kwargs.get("common_kwargs") or {}) | (kwargs.get("text_kwargs") or {})
+        rows = self.rendered_rows(text, images, videos)
+        if options.get("truncation"):
+            rows = [self._shortened(row, options.get("max_length") or self.max_tokens) for row in rows]
+        return self.pad(rows, options.get("padding_side") or padding_side or self.tokenizer.padding_side)
 
     def pack(self, contents: Sequence[Any], role: Role = "document") -> BatchFeature:
         """Make one row without padding of several contents.
@@ -158,33 +157,27 @@ class NyxProcessor(ProcessorMixin):
     def _row(self, content: list[dict[str, Any]], role: Role) -> Row:
         """Tokenize one content; what is beyond the window is dropped from its end, a picture always whole."""
         instruction = self.query_instruction if role == "query" else self.document_instruction
-        end = [self.tokenizer.convert_tokens_to_ids("<|im_end|>")] if self.append_eos else []
-        room = self.max_tokens - len(end)
-        row, dropped = Row([], [], [], []), 0
+        row = Row([], [], [], [])
         for item in _joined(instruction, content):
             if isinstance(item, str):
                 text = neutralize(item, self.special_tokens)
-                ids = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-                grid = None
+                row.ids += self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
             else:
-                grid = self._grid(item["image"])
-                ids = self._picture_ids(grid)
-            if dropped or len(row.ids) + len(ids) > room:
-                kept = 0 if dropped or grid else room - len(row.ids)
-                dropped += len(ids) - kept
-                row.ids += ids[:kept]
-                continue
-            if grid:
                 row.images.append(item["image"])
-                row.grids.append(grid)
+                row.grids.append(self._grid(item["image"]))
                 row.starts.append(len(row.ids) + 1)
-            row.ids += ids
-        if dropped:
-            logger.warning(
-                "Content longer than the window of %d tokens: its last %d dropped.", self.max_tokens, dropped
-            )
-        row.ids += end
-        return row
+                row.ids += self._picture_ids(row.grids[-1])
+        if self.append_eos:
+            row.ids.append(self.end_token_id)
+        return self._shortened(row, self.max_tokens)
+
+    def _shortened(self, row: Row, limit: int) -> Row:
+        """Cut a row to so many tokens, and say so."""
+        short = shorten(row, limit, self.end_token_id, self.image_processor.merge_size)
+        if short is not row:
+            dropped = len(row.ids) - len(short.ids)
+            logger.warning("Content longer than the window of %d tokens: its last %d dropped.", limit, dropped)
+        return short
 
     def _grid(self, image: Any) -> tuple[int, int]:
         """Return a picture's (height, width) in patches, from its header."""
@@ -253,9 +246,43 @@ class NyxProcessor(ProcessorMixin):
             rows.append(row)
         return rows
 
+    def apply_chat_template(self, conversation: Any, *args: Any, **kwargs: Any) -> Any:
+        """Render one conversation or a list of them; every message's content may have any spelling of content.
+
+        sentence-transformers wraps messages that come in one batch with other inputs into a message of their own,
+        which a template cannot see through and its count of pictures misses: they are unwrapped where they lie.
+        """
+        many = bool(conversation) and not isinstance(conversation[0], Mapping)
+        for message in (message for each in (conversation if many else [conversation]) for message in each):
+            parts = message["content"]
+            if isinstance(parts, list) and any(part.get("type") == "message" for part in parts):
+                message["content"] = to_content(parts)
+        plain = [
+            [{**message, "content": to_content(message["content"])} for message in each]
+            for each in (conversation if many else [conversation])
+        ]
+        return super().apply_chat_template(plain if many else plain[0], *args, **kwargs)
+
     def to_dict(self) -> dict[str, Any]:
-        """Describe the processor; `processor_class` names the stock one, for loaders without remote code."""
-        return {**super().to_dict(), "processor_class": "Qwen2_5_VLProcessor"}
+        """Describe the processor, as what it is for loaders without remote code."""
+        stock = {
+            "processor_class": self.stock_class,
+            "video_processor": {"video_processor_type": self.stock_video_class},
+        }
+        return super().to_dict() | stock
+
+    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> Any:
+        files = super().save_pretrained(save_directory, *args, **kwargs)
+        path = Path(save_directory) / "tokenizer_config.json"
+        write_json(path, json.loads(path.read_text()) | {"processor_class": self.stock_class})
+        return files
+
+
+class NyxQwen3VLProcessor(NyxProcessor):
+    """The same for Qwen3-VL."""
+
+    stock_class = "Qwen3VLProcessor"
+    stock_video_class = "Qwen3VLVideoProcessor"
 
 
 def _joined(instruction: str, content: list[dict[str, Any]]) -> list[Any]:
@@ -280,3 +307,4 @@ def _flatten(images: Any) -> list[Any]:
 
 
 NyxProcessor.register_for_auto_class("AutoProcessor")
+NyxQwen3VLProcessor.register_for_auto_class("AutoProcessor")

@@ -30,6 +30,24 @@ def group_by_tokens(lengths: Sequence[int], batch_tokens: int) -> list[list[int]
     return groups
 
 
+def shorten(row: Row, limit: int, end: int, merge: int = 2) -> Row:
+    """Cut a row to `limit` tokens; a last token `end` stays the last.
+
+    A picture is kept whole or dropped, its marks and all that follows included.
+    """
+    if len(row.ids) <= limit:
+        return row
+    last = row.ids[-1:] if row.ids[-1] == end else []
+    keep, pictures = limit - len(last), 0
+    for start, (height, width) in zip(row.starts, row.grids, strict=True):
+        # One mark before its tokens, one after.
+        if start + height * width // merge**2 + 1 > keep:
+            keep = min(keep, start - 1)
+            break
+        pictures += 1
+    return Row(row.ids[:keep] + last, row.images[:pictures], row.grids[:pictures], row.starts[:pictures])
+
+
 def positions(row: Row, merge: int = 2) -> np.ndarray:
     """Return (4, length): text positions, and M-RoPE's time, height and width.
 

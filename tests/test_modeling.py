@@ -11,12 +11,10 @@ from transformers import (
     AutoModel,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2_5_VLModel,
-    Qwen3VLConfig,
     Qwen3VLModel,
 )
 
-from modeling_nyx import NyxModel, NyxProcessor, NyxQwen3VLModel
-from modeling_nyx.content_nyx import Content
+from modeling_nyx import NyxModel, NyxQwen3VLModel
 from modeling_nyx.modeling_nyx import last_token_embeddings, truncate
 from tests.conftest import picture, text
 
@@ -150,39 +148,8 @@ def test_bad_items_are_named_before_anything_is_encoded(model, tmp_path):
 
 
 @torch.no_grad()
-def test_the_same_mixin_serves_qwen3_vl(processor: NyxProcessor, pages: list[Content], tmp_path: Path):
-    tokenizer = processor.tokenizer
-    config = Qwen3VLConfig(
-        text_config={
-            "vocab_size": len(tokenizer),
-            "hidden_size": 64,
-            "intermediate_size": 128,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "head_dim": 16,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [4, 2, 2]},
-        },
-        vision_config={
-            "depth": 2,
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_heads": 2,
-            "patch_size": 14,
-            "out_hidden_size": 64,
-            "num_position_embeddings": 64,
-            "deepstack_visual_indexes": [0],
-        },
-        image_token_id=tokenizer.convert_tokens_to_ids("<|image_pad|>"),
-        video_token_id=tokenizer.convert_tokens_to_ids("<|video_pad|>"),
-        vision_start_token_id=tokenizer.convert_tokens_to_ids("<|vision_start|>"),
-        vision_end_token_id=tokenizer.convert_tokens_to_ids("<|vision_end|>"),
-    )
-    torch.manual_seed(0)
-    stock = Qwen3VLModel(config).eval()
-    stock.save_pretrained(tmp_path)
-    processor.save_pretrained(tmp_path)
-    model = NyxQwen3VLModel.from_pretrained(tmp_path)
+def test_the_same_mixin_serves_qwen3_vl(processor, pages, qwen3_folder):
+    stock, model = Qwen3VLModel.from_pretrained(qwen3_folder).eval(), NyxQwen3VLModel.from_pretrained(qwen3_folder)
     for page in pages:
         batch = processor([page])
         expected = last_token_embeddings(stock(**batch).last_hidden_state, batch).numpy()

@@ -5,13 +5,12 @@ import logging
 import numpy as np
 import pytest
 import torch
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from transformers import Qwen2_5_VLModel
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from modeling_nyx import NyxProcessor
 from modeling_nyx.content_nyx import neutralize
-from modeling_nyx.processing_nyx import MAX_PIXELS, MIN_PIXELS, chat_template
+from modeling_nyx.processing_nyx import MAX_PIXELS, MIN_PIXELS
 from modeling_nyx.rows_nyx import group_by_tokens
 from tests.conftest import colored, picture, text, tiny_config
 
@@ -80,19 +79,6 @@ def test_special_tokens_in_text_are_text(processor, token):
     assert ids[: len(plain) - 1] == plain[:-1] and not special & set(ids[:-1])
     packed = processor.pack([[text(token), picture(56, 56, 1)]])
     assert len(packed["image_index"]) == 1 and int((packed["input_ids"] == processor.image_token_id).sum()) == 4
-
-
-def test_the_template_renders_the_same_tokens(processor, pages):
-    template = ImmutableSandboxedEnvironment().from_string(chat_template(processor.special_tokens))
-    for page in [*pages, [text("odd <|image_pad|> and <|im_end|>"), picture(56, 56, 1)]]:
-        rendered = template.render(messages=[{"role": "user", "content": page}])
-        images = [item["image"] for item in page if item["type"] == "image"]
-        stock_form = processor(text=[rendered], images=[images])
-        assert stock_form["input_ids"][0].tolist() == ids_of(processor, page)
-    instructed = template.render(
-        messages=[{"role": "system", "content": "Find what answers: "}, {"role": "user", "content": "a moth"}]
-    )
-    assert processor.tokenizer(instructed)["input_ids"] == ids_of(processor, [text("a moth")], "query")
 
 
 def test_stock_call_form_counts_pictures(processor):

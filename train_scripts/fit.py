@@ -7,13 +7,10 @@ from typing import Any
 
 from torch.utils.data import Dataset
 from transformers import EarlyStoppingCallback
-from transformers.image_utils import SizeDict
 from transformers.trainer_utils import get_last_checkpoint
 from trl import ModelConfig, get_peft_config
 
 from dataset_builders.schema import Example
-from modeling_nyx import NyxProcessor
-from modeling_nyx.processing_nyx import MAX_PIXELS, MIN_PIXELS, chat_template
 from nyx.models import load_encoder
 from train_scripts.data import DataArguments
 from train_scripts.trainer import NyxTrainer, NyxTrainingArguments, Validation
@@ -29,13 +26,8 @@ def load_start(name: str, data: DataArguments, arguments: NyxTrainingArguments) 
     model = load_encoder(name)
     if not model.processor.append_eos:
         stock = model.processor
-        stock.image_processor.size = SizeDict(shortest_edge=MIN_PIXELS, longest_edge=MAX_PIXELS)
-        model.processor = NyxProcessor(
-            stock.image_processor,
-            stock.tokenizer,
-            append_eos=True,
-            query_instruction=data.query_instruction,
-            chat_template=chat_template(stock.special_tokens),
+        model.processor = type(stock)(
+            stock.image_processor, stock.tokenizer, append_eos=True, query_instruction=data.query_instruction
         )
     model.processor.tokenizer.chat_template = None
     if arguments.matryoshka_dimensions:
