@@ -15,6 +15,7 @@ from transformers import AutoModel
 from dataset_builders.almanac import TINY_VLM, build
 from dataset_builders.schema import Example, read_records
 from modeling_nyx import NyxModel
+from nyx.adapters import apply_adapter
 from train_scripts import apart, stage1, stage2
 from train_scripts.data import Examples
 
@@ -96,6 +97,19 @@ def test_adapters_are_merged_into_what_is_saved(dataset, tmp_path):
     start = NyxModel.from_pretrained(TINY_VLM)
     changed = {n for n, value in model.state_dict().items() if not torch.equal(value, start.state_dict()[n])}
     assert changed and all("q_proj.weight" in name or "v_proj.weight" in name for name in changed)
+    assert not (tmp_path / "adapter").exists()
+
+
+def test_an_adapter_is_kept_alone_on_request(dataset, tmp_path):
+    lora = ["--use_peft", "true", "--lora_r", "4", "--lora_target_modules", "q_proj", "v_proj"]
+    lora += ["--save_adapter", "true"]
+    options = ["--learning_rate", "1e-2", "--query_instruction", "Find: "]
+    stage1.main(["--dataset", str(dataset), "--output_dir", str(tmp_path), *SHORT, *lora, *options])
+    merged = NyxModel.from_pretrained(tmp_path)
+    again = apply_adapter(NyxModel.from_pretrained(TINY_VLM), tmp_path / "adapter")
+    assert np.abs(again.encode_queries(["a moth"]) - merged.encode_queries(["a moth"])).max() < 1e-5
+    with pytest.raises(ValueError, match="save_adapter came without an adapter"):
+        stage1.main(["--dataset", str(dataset), "--output_dir", str(tmp_path), *SHORT, "--save_adapter", "true"])
 
 
 def test_a_frozen_vision_tower_stays(dataset, tmp_path):

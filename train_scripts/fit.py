@@ -11,6 +11,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from trl import ModelConfig, get_peft_config
 
 from dataset_builders.schema import Example
+from nyx.adapters import save_adapter
 from nyx.models import load_encoder
 from train_scripts.data import DataArguments
 from train_scripts.trainer import NyxTrainer, NyxTrainingArguments, Validation
@@ -54,6 +55,8 @@ def fit(
     """
     model = load_start(start, data, arguments)
     peft = get_peft_config(adapter) if adapter is not None else None
+    if arguments.save_adapter and peft is None:
+        raise ValueError("save_adapter came without an adapter to train. Say use_peft: true, or leave it out.")
     if peft is not None:
         from peft import get_peft_model
 
@@ -85,9 +88,14 @@ def fit(
 
 
 def save(trainer: NyxTrainer, output: Path, before: list[dict[str, float]]) -> None:
-    """Save the encoder, and its curve from before training on, in the first process; adapters are merged first."""
+    """Save the encoder, and its curve from before training on, in the first process.
+
+    Adapters are merged into its weights; `save_adapter` keeps them alone too.
+    """
     model = trainer.accelerator.unwrap_model(trainer.model)
     if trainer.is_world_process_zero():
+        if trainer.args.save_adapter:
+            save_adapter(model, output / "adapter")
         encoder = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
         encoder.save_pretrained(output)
         (output / "curve.json").write_text(json.dumps([*before, *trainer.state.log_history], indent=1) + "\n")

@@ -40,6 +40,9 @@ class NyxTrainingArguments(TrainingArguments):
     negatives: str = field(default="all", metadata={"help": "'all' of the batch, or, for hard ones, only one's 'own'"})
     hard_negatives: int = field(default=1, metadata={"help": "how many of an example's negatives take part"})
     micro_batch_tokens: int = field(default=16384, metadata={"help": "tokens, pictures included, of a forward pass"})
+    save_adapter: bool = field(
+        default=False, metadata={"help": "with use_peft: keep the adapter alone in `adapter/` too"}
+    )
     contrastive_batches: int = field(default=0, metadata={"help": "of an update: set by gradient_accumulation_steps"})
     patience: int = field(
         default=0, metadata={"help": "stop after so many evaluations without a better one; 0: never"}
