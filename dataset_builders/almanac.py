@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from dataset_builders.almanac_guide import field_guide, topical_examples
 from dataset_builders.almanac_world import Split
+from dataset_builders.card import write_card
 from dataset_builders.schema import Chunk, write_records
 
 logger = logging.getLogger(__name__)
@@ -34,20 +35,25 @@ def build(
 ) -> Path:
     """Write `folder/{corpus,qa,triplets}/{train,validation,test}.parquet` and return `folder`.
 
-    `corpus` holds chunks, `qa` questions with every chunk that answers them, `triplets` stage 1's examples. A file
-    that is already there was written whole, and is kept; the same seed and sizes give the same records.
+    `corpus` holds chunks, `qa` questions with every chunk that answers them, `triplets` stage 1's examples; a card
+    says so to `load_dataset`. A file that is already there was written whole, and is kept; the same seed and sizes
+    give the same records.
     """
     sizes, counts = species or SPECIES, triplets or TRIPLETS
+    made = None
     for split in sizes:
         corpus, qa, examples = (folder / name / f"{split}.parquet" for name in ("corpus", "qa", "triplets"))
         if not (corpus.exists() and qa.exists()):
             chunks, questions = field_guide(split, sizes[split], seed)
             write_records(chunks, corpus)
             write_records(questions, qa)
+            made = "the Almanac"
             logger.info("%s: %d chunks, %d questions", split, len(chunks), len(questions))
         if not examples.exists():
             drawn = topical_examples(split, counts[split], seed)
             write_records(tqdm(drawn, total=counts[split], desc=f"{split} triplets"), examples)
+            made = "the Almanac"
+    write_card(folder, made, {"seed": seed, "species a split": sizes, "triplets a split": counts})
     return folder
 
 

@@ -9,13 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from datasets import load_dataset
 from safetensors.torch import load_file
 from transformers import AutoModel
 
 from dataset_builders.almanac import TINY_VLM, build
-from dataset_builders.schema import Example, read_records
+from dataset_builders.card import fingerprints
+from dataset_builders.schema import Example, features, read_records
 from modeling_nyx import NyxModel
 from nyx.adapters import apply_adapter
+from nyx.models import fingerprint
 from train_scripts import apart, stage1, stage2
 from train_scripts.data import Examples
 
@@ -60,9 +63,36 @@ def test_stage_1_leaves_a_complete_checkpoint_and_its_curve(first):
     assert np.array_equal(remote.encode_queries(["moth"]), model.encode_queries(["moth"]))
 
 
+def test_stage_1_says_what_ran(first, dataset):
+    about = json.loads((first / "training.json").read_text())
+    assert (about["stage"], about["examples"], about["steps"], about["processes"]) == ("stage 1", 40, 2, 1)
+    assert about["start"]["name"] == "almanac_vlm" and about["start"]["sha256"] == fingerprint(TINY_VLM)[:16]
+    assert about["dataset"] == {"name": dataset.name, "sha256": about["dataset"]["sha256"]}
+    # Feedback may have been collected since.
+    assert about["dataset"]["sha256"].items() <= fingerprints(dataset).items()
+    assert about["arguments"]["per_device_train_batch_size"] == 6 and about["arguments"]["temperature"] == 0.05
+    assert about["seconds"] > 0 and about["versions"]["torch"] == torch.__version__
+    assert str(dataset.parent) not in json.dumps(about)
+
+
+def test_arguments_are_told_as_they_were_given(dataset, tmp_path):
+    given = ["--gradient_accumulation_steps", "3", "--use_peft", "true", "--lora_target_modules", "q_proj", "v_proj"]
+    stage1.main(["--dataset", str(dataset), "--output_dir", str(tmp_path), *SHORT, *given])
+    told = json.loads((tmp_path / "training.json").read_text())["arguments"]
+    assert (told["per_device_train_batch_size"], told["gradient_accumulation_steps"]) == (6, 3)
+    assert told["lora_target_modules"] == ["q_proj", "v_proj"] and not {
+        "dataset",
+        "output_dir",
+        "contrastive_batches",
+    } & set(told)
+
+
 def test_stage_2_collects_feedback_first_and_keeps_the_dimensions(first, dataset, tmp_path):
     arguments = ["--model_name_or_path", str(first), "--dataset", str(dataset), "--output_dir", str(tmp_path)]
     stage2.main([*arguments, *SHORT])
+    about = json.loads((tmp_path / "training.json").read_text())
+    assert about["stage"] == "stage 2" and about["start"]["training"]["stage"] == "stage 1"
+    assert load_dataset(str(dataset), "feedback", split="train", streaming=True).features == features(Example)
     assert NyxModel.from_pretrained(tmp_path).config.matryoshka_dimensions == [128, 64, 32, 16]
     feedback = dataset / "feedback"
     examples = list(read_records(Example, feedback / "train.parquet"))

@@ -10,18 +10,20 @@ are kept in an SQLite file, so that a run that was stopped goes on where it was.
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from trl import TrlParser
 
 from dataset_builders.almanac import TINY_VLM
+from dataset_builders.card import write_card
 from dataset_builders.feedback import FeedbackCounts, FeedbackRule, collect
 from dataset_builders.schema import Chunk, QAPair, read_records, write_records
 from modeling_nyx import NyxModel
 from nyx.ranking import rank
 from nyx.reader import Reader
+from train_scripts.provenance import shown
 from train_scripts.stage1 import make_almanac, prepare, with_recipe
 
 logger = logging.getLogger(__name__)
@@ -65,8 +67,17 @@ def run(arguments: FeedbackArguments, model: Any = None) -> FeedbackCounts:
     dropped = [{"id": query, "reason": reason} for reason, queries in counts.dropped.items() for query in queries]
     lines = "".join(json.dumps(each) + "\n" for each in dropped)
     output.with_name("train.dropped.jsonl").write_text(lines)
+    write_card(folder, "feedback", _facts(arguments, counts))
     logger.info("Feedback on %d questions: %s", len(questions), counts)
     return counts
+
+
+def _facts(arguments: FeedbackArguments, counts: FeedbackCounts) -> dict[str, Any]:
+    """Say what the card says of this step: models by name, the rule's fields, and what became of the questions."""
+    models = {"retriever": arguments.retriever, "reader": arguments.reader or TINY_VLM}
+    return (
+        {name: shown(model) for name, model in models.items()} | asdict(arguments.rule()) | {"questions": str(counts)}
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> None:

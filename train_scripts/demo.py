@@ -139,7 +139,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     report = evaluate(args.folder)
     seconds |= {"evaluation": time.monotonic() - scored, "all": time.monotonic() - started}
     report |= {"seconds": {step: round(taken, 1) for step, taken in seconds.items()}, "machine": platform.machine()}
-    (args.folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
+    for place in (args.folder, args.folder / "stage2"):  # beside the weights, for the model's card
+        (place / "report.json").write_text(json.dumps(report, indent=1) + "\n")
     console = Console()
     show(report, console)
     console.print(f"Report: {args.folder / 'report.json'} · checkpoint: {args.folder / 'stage2'}")

@@ -14,6 +14,7 @@ from dataset_builders.schema import Example
 from nyx.adapters import save_adapter
 from nyx.models import load_encoder
 from train_scripts.data import DataArguments
+from train_scripts.provenance import TRAINING, record
 from train_scripts.trainer import NyxTrainer, NyxTrainingArguments, Validation
 
 logger = logging.getLogger(__name__)
@@ -48,10 +49,12 @@ def fit(
     arguments: NyxTrainingArguments,
     adapter: ModelConfig | None = None,
     trainer_class: type[NyxTrainer] = NyxTrainer,
+    stage: str = "contrastive training",
 ) -> Path:
     """Train, keep the best checkpoint if there is something to validate on, and save a complete folder.
 
-    `curve.json` beside the weights holds the losses and every evaluation. Adapters are merged into the weights.
+    Beside the weights `curve.json` holds the losses and every evaluation, and `training.json` what ran. Adapters are
+    merged into the weights.
     """
     model = load_start(start, data, arguments)
     peft = get_peft_config(adapter) if adapter is not None else None
@@ -82,8 +85,18 @@ def fit(
     elif validation is not None:
         trainer.evaluate()
     before = trainer.state.log_history  # training begins a history of its own
-    trainer.train(resume_from_checkpoint=last)
+    ran = trainer.train(resume_from_checkpoint=last)
+    facts = {
+        "examples": len(examples),  # type: ignore[arg-type]
+        "steps": ran.global_step,
+        "processes": trainer.accelerator.num_processes,
+        "seconds": round(ran.metrics["train_runtime"], 1),
+    }
     save(trainer, output, before)
+    if trainer.is_world_process_zero():
+        given = [data, arguments, adapter] if peft is not None else [data, arguments]
+        about = record(stage, start, Path(data.dataset), given, **facts)
+        (output / TRAINING).write_text(json.dumps(about, indent=1) + "\n")
     return output
 
 

@@ -63,7 +63,7 @@ def train(
     make_almanac(folder)
     examples = Examples(folder / "triplets" / "train.parquet")
     start = adapter.model_name_or_path or str(TINY_VLM)
-    return fit(start, examples, read_validation(folder), data, arguments, adapter, trainer_class)
+    return fit(start, examples, read_validation(folder), data, arguments, adapter, trainer_class, "stage 1")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -43,7 +43,7 @@ def train(data: DataArguments, arguments: NyxTrainingArguments, adapter: ModelCo
     if data.replay:
         replayed = Examples(folder / "triplets" / "train.parquet")
         examples = examples.mixed(replayed, data.replay, arguments.seed)
-    return fit(start, examples, read_validation(folder), data, arguments, adapter)
+    return fit(start, examples, read_validation(folder), data, arguments, adapter, stage="stage 2")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -1,0 +1,83 @@
+"""What a run was: kept beside its weights as `training.json`, and told by the model's card."""
+
+import dataclasses
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainingArguments
+
+from dataset_builders.card import fingerprints
+from nyx.models import fingerprint
+
+TRAINING = "training.json"
+PACKAGES = ("nyx-retriever", "torch", "transformers", "accelerate", "peft", "datasets")
+# Where a run writes and how it reports, what is said elsewhere, and what transformers fills in by itself.
+LEFT_OUT = set(
+    "output_dir logging_dir run_name dataset model_name_or_path resume hub_token hub_model_id report_to disable_tqdm "
+    "accelerator_config dataloader_pin_memory do_eval debug".split()
+)
+
+
+def shown(name: str | Path) -> str:
+    """Name a folder or repository without saying where on this machine it lies."""
+    return Path(name).name if Path(name).is_absolute() else str(name)
+
+
+def record(stage: str, start: str, dataset: Path, arguments: list[Any], **facts: Any) -> dict[str, Any]:
+    """Say what ran: the arguments that aren't the defaults, on what data, from which start, where, with what.
+
+    A start that was trained here brings its own record along.
+    """
+    before = Path(start) / TRAINING
+    origin = {"name": shown(start), "sha256": fingerprint(start)[:16] if Path(start).is_dir() else None}
+    return {
+        "stage": stage,
+        "start": origin | ({"training": json.loads(before.read_text())} if before.is_file() else {}),
+        "dataset": {"name": shown(dataset), "sha256": fingerprints(dataset)},
+        "arguments": {name: value for each in arguments for name, value in _changed(each)},
+        **facts,
+        "hardware": hardware(),
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        "commit": commit(),
+    }
+
+
+def hardware() -> str:
+    """Name the accelerators, or say how many cores the CPU has."""
+    if torch.cuda.is_available():
+        return f"{torch.cuda.device_count()} × {torch.cuda.get_device_name()}"
+    return f"{os.cpu_count()} CPU cores, {platform.machine()}"
+
+
+def commit() -> str | None:
+    """Return the commit of the checkout that this file is in, marked if files differ from it; None outside of one."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        run = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
+    except FileNotFoundError:
+        return None
+    return run.stdout.strip() or None
+
+
+def _changed(arguments: Any) -> Iterator[tuple[str, Any]]:
+    """Yield a dataclass' fields that differ from their defaults, as they were given."""
+    given = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(arguments) if field.init}
+    if isinstance(arguments, TrainingArguments):
+        # One training step takes all contrastive batches of an update.
+        batches = given.pop("contrastive_batches")
+        given["gradient_accumulation_steps"] = batches
+        given["per_device_train_batch_size"] //= batches
+    for field in dataclasses.fields(arguments):
+        factory = field.default_factory
+        default = field.default if factory is dataclasses.MISSING else factory()
+        value = given.get(field.name, default)
+        filled_in = default is None and not value
+        if field.name not in LEFT_OUT and value != default and not filled_in:
+            yield field.name, value if isinstance(value, (bool, int, float, str, list, dict)) else str(value)
