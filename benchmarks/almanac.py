@@ -194,6 +194,15 @@ def as_markdown(summary: dict[str, Any]) -> str:
         lines.append(
             f"| against {against} | {test['points']:+.1f} | {test['won']} : {test['lost']} | {test['p']:.1e} |"
         )
+    order = summary["order questions"]
+    asked = order["stage 2"]["asked"]
+    lines += [
+        "",
+        f"| order of two pictures, {asked} questions | right page above its twin | sign test p |",
+        "|---|---|---|",
+    ]
+    for name, test in order.items():
+        lines.append(f"| {name} | {test['right page above its twin']} | {test['p']:.1e} |")
     dims = summary["stage 2 recall@5 by dimension"]
     lines += ["", "| dimensions | " + " | ".join(str(dim) for dim in dims) + " |", "|---|" + "---|" * len(dims)]
     lines.append("| Recall@5 of stage 2 | " + " | ".join(f"{value:.3f}" for value in dims.values()) + " |")

@@ -6,6 +6,7 @@ picture is a PIL image, a path or the bytes of a file. A plain string is always 
 
 from collections.abc import Mapping, Sequence
 from os import PathLike
+from types import NoneType
 from typing import Any
 
 from PIL import Image
@@ -21,12 +22,12 @@ ACCEPTED = (
 
 
 def to_content(value: Any) -> Content:
-    """Turn any accepted spelling into a content list.
+    """Turn any accepted spelling into a content list, in which neighbouring texts are one.
 
     Raises `ValueError`, naming what came and what is accepted, for anything else, for content that holds neither a
     picture nor a character, and where `<|image|>` marks and pictures differ in number.
     """
-    content = _merge(_items(value))
+    content = _joined(_items(value))
     if not any(item["type"] == "image" or item["text"].strip() for item in content):
         raise ValueError(f"Empty content: {value!r:.100} holds neither text nor a picture. Leave it out.")
     return content
@@ -44,7 +45,7 @@ def _items(value: Any) -> list[dict[str, Any]]:
         return [{"type": "image", "image": value}]
     if isinstance(value, Mapping):
         return _from_mapping({key: item for key, item in value.items() if item is not None}, value)
-    if isinstance(value, Sequence):
+    if isinstance(value, Sequence) and not isinstance(value, bytearray):
         return [item for part in value for item in _items(part)]
     raise ValueError(f"Unknown content: {type(value).__name__} {value!r:.100}. Accepted: {ACCEPTED}.")
 
@@ -61,9 +62,9 @@ def _from_mapping(given: dict[str, Any], original: Any) -> list[dict[str, Any]]:
     if kind == "message" and "message" in given:
         return _items(given["message"])
     if kind is None and "texts" in given:
-        return _from_aligned(given["texts"], given.get("images", [None] * len(given["texts"])))
-    if kind is None and isinstance(given.get("text", ""), str) and isinstance(given.get("images"), Sequence):
-        return _from_marks(given.get("text", ""), given["images"])
+        return _from_aligned(given["texts"], given.get("images"))
+    if kind is None and "images" in original and isinstance(given.get("text", ""), str):
+        return _from_marks(given.get("text", ""), given.get("images", []))
     if kind is None and {"text", "image"} & given.keys():
         return _from_parts(given)
     raise ValueError(f"Unknown content: {original!r:.200}. Accepted: {ACCEPTED}.")
@@ -89,17 +90,24 @@ def _picture(value: Any) -> Any:
     raise ValueError(f"Unknown picture: {type(value).__name__}. Expected a PIL image, a path or a file's bytes.")
 
 
-def _from_aligned(texts: Sequence[Any], images: Sequence[Any]) -> list[dict[str, Any]]:
+def _from_aligned(texts: Any, images: Any) -> list[dict[str, Any]]:
+    if not isinstance(texts, (list, tuple)) or not isinstance(images, (list, tuple, NoneType)):
+        raise ValueError(f"Expected lists of texts and images, not {type(texts).__name__}, {type(images).__name__}.")
+    images = [None] * len(texts) if images is None else images
     if len(texts) != len(images):
         raise ValueError(f"{len(texts)} texts and {len(images)} images: aligned lists must be equally long.")
     items: list[dict[str, Any]] = []
     for text, image in zip(texts, images, strict=True):
+        if not isinstance(text, (str, NoneType)):
+            raise ValueError(f"Unknown text: {type(text).__name__} {text!r:.50}. Expected a string or null.")
         items += [{"type": "text", "text": text}] if text else []
         items += [{"type": "image", "image": _picture(image)}] if image is not None else []
     return items
 
 
-def _from_marks(text: str, images: Sequence[Any]) -> list[dict[str, Any]]:
+def _from_marks(text: str, images: Any) -> list[dict[str, Any]]:
+    if not isinstance(images, (list, tuple)):
+        raise ValueError(f"Expected a list of images, not {type(images).__name__}.")
     parts = text.split(IMAGE_MARK)
     if len(parts) - 1 != len(images):
         raise ValueError(f"The text has {len(parts) - 1} {IMAGE_MARK} marks but came with {len(images)} pictures.")
@@ -109,9 +117,18 @@ def _from_marks(text: str, images: Sequence[Any]) -> list[dict[str, Any]]:
     return items
 
 
-def _merge(items: list[dict[str, Any]]) -> Content:
-    """Leave out empty texts."""
-    return [item for item in items if item["type"] == "image" or item["text"]]
+def _joined(items: list[dict[str, Any]]) -> Content:
+    """Join neighbouring texts, and leave out empty ones.
+
+    Special tokens that two texts spell together are then as visible as any other.
+    """
+    content: Content = []
+    for item in items:
+        if item["type"] == "text" and content and content[-1]["type"] == "text":
+            content[-1] = {"type": "text", "text": content[-1]["text"] + item["text"]}
+        elif item["type"] == "image" or item["text"]:
+            content.append(item)
+    return content
 
 
 def neutralize(text: str, special_tokens: Sequence[str]) -> str:

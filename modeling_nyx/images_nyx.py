@@ -7,15 +7,28 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 MAX_BYTES = 32 * 2**20
 MAX_PIXELS = 64_000_000
 MAX_RATIO = 200
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 ORIENTATION = 0x0112
-# EXIF orientations that turn a picture by a quarter.
-QUARTER_TURNS = (5, 6, 7, 8)
+TURNS = dict(
+    zip(
+        range(2, 9),
+        (
+            Image.Transpose.FLIP_LEFT_RIGHT,
+            Image.Transpose.ROTATE_180,
+            Image.Transpose.FLIP_TOP_BOTTOM,
+            Image.Transpose.TRANSPOSE,
+            Image.Transpose.ROTATE_270,
+            Image.Transpose.TRANSVERSE,
+            Image.Transpose.ROTATE_90,
+        ),
+        strict=True,
+    )
+)
 
 
 class BadImage(ValueError):
@@ -36,7 +49,7 @@ def _read(source: Any) -> bytes:
         data = source
     elif isinstance(source, (str, PathLike)):
         path = Path(source)
-        if not path.is_file():
+        if not _is_file(path):
             raise BadImage(f"No such picture file: {str(path)!r}.")
         if path.stat().st_size > MAX_BYTES:
             raise BadImage(f"{_describe(source)}: {path.stat().st_size} bytes; the limit is {MAX_BYTES}.")
@@ -46,6 +59,13 @@ def _read(source: Any) -> bytes:
     if len(data) > MAX_BYTES:
         raise BadImage(f"{_describe(source)}: the limit is {MAX_BYTES} bytes.")
     return data
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # no path at all: too long, or with a null character
+        return False
 
 
 def _open(source: Any) -> Image.Image:
@@ -77,8 +97,11 @@ def load_image(source: Any) -> Image.Image:
     than 200:1.
     """
     image = _open(source)
+    if image.mode in ("I", "F"):
+        raise BadImage(f"{_describe(source)} has mode {image.mode}, whose white is unknown. Convert it to RGB first.")
     try:
-        upright = ImageOps.exif_transpose(image)
+        turn = TURNS.get(_orientation(image))
+        upright = image if turn is None else image.transpose(turn)
         if upright.mode.startswith("I;16"):
             upright = upright.point(lambda value: value / 257).convert("L")
         if upright.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in upright.info:
@@ -95,16 +118,27 @@ def image_size(source: Any) -> tuple[int, int]:
     image = _open(source)
     width, height = image.size
     try:
-        turned = image.getexif().get(ORIENTATION) in QUARTER_TURNS
+        quarter = _orientation(image) >= 5
     except Exception as error:
         raise BadImage(f"{_describe(source)} has broken EXIF data ({error}).") from error
-    return (height, width) if turned else (width, height)
+    return (height, width) if quarter else (width, height)
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return EXIF's orientation, 1 to 8: 1 is upright, from 5 on it is turned by a quarter.
+
+    A PNG may have EXIF data after its pixels, which asking for it would decode: there it is not looked for.
+    """
+    if image.format == "PNG" and "exif" not in image.info:
+        return 1
+    found = image.getexif().get(ORIENTATION)
+    return found if found in TURNS else 1
 
 
 def image_key(source: Any) -> str:
     """Return a hash that is the same for the same file's bytes, or for the same pixels of a PIL image."""
     if isinstance(source, Image.Image):
-        digest = hashlib.sha256(f"{source.mode} {source.size} {source.getexif().get(ORIENTATION)} ".encode())
+        digest = hashlib.sha256(f"{source.mode} {source.size} {_orientation(source)} ".encode())
         digest.update(source.tobytes())
     else:
         digest = hashlib.sha256(_read(source))

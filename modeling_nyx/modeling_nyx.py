@@ -1,7 +1,8 @@
 """The encoder: a vision-language backbone whose last token's state is the embedding."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
-from transformers import Qwen2_5_VLModel, Qwen3VLModel
+from transformers import BatchFeature, Qwen2_5_VLModel, Qwen3VLModel
 from transformers.conversion_mapping import (
     get_checkpoint_conversion_mapping,
     register_checkpoint_conversion_mapping,
@@ -19,9 +20,10 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDe
 
 from .attention_nyx import use_nyx_attention
 from .configuration_nyx import NyxConfig, NyxQwen3VLConfig
-from .content_nyx import to_content
 from .folder_nyx import write_json, write_sentence_transformers
+from .images_nyx import BadImage
 from .processing_nyx import NyxProcessor, NyxQwen3VLProcessor, Role
+from .rows_nyx import Row, group_by_tokens
 from .template_nyx import chat_template
 
 # What an instruct checkpoint has and an encoder has no use for.
@@ -46,8 +48,8 @@ def truncate(embeddings: np.ndarray, dim: int | None) -> np.ndarray:
     """Cut embeddings to their first `dim` values, and normalise again (Matryoshka, paper section 3.2)."""
     if dim is None or dim == embeddings.shape[1]:
         return embeddings
-    if not 0 < dim < embeddings.shape[1]:
-        raise ValueError(f"truncate_dim {dim}: expected 1 to {embeddings.shape[1]}, the size of the embedding.")
+    if not isinstance(dim, int) or not 0 < dim < embeddings.shape[1]:
+        raise ValueError(f"truncate_dim {dim!r}: expected 1 to {embeddings.shape[1]}, the size of the embedding.")
     cut = embeddings[:, :dim]
     return cut / np.maximum(np.linalg.norm(cut, axis=1, keepdims=True), 1e-12)
 
@@ -169,7 +171,8 @@ class NyxMixin:
     ) -> np.ndarray:
         """Embed queries, in any spelling of content: float32 (contents, dim), unit norm, in the order given.
 
-        Raises `ValueError` (`BadImage` for pictures) naming the first item that cannot be read, before any is encoded.
+        Raises `ValueError` (`BadImage` for pictures) naming the item that cannot be read, before any is encoded
+        unless it is a picture that is broken behind its header.
         """
         return self._encode(contents, "query", truncate_dim, batch_tokens, show_progress)
 
@@ -188,23 +191,42 @@ class NyxMixin:
     def _encode(
         self, contents: Sequence[Any], role: Role, truncate_dim: int | None, batch_tokens: int, show_progress: bool
     ) -> np.ndarray:
-        if isinstance(contents, (str, bytes, Mapping)):
-            raise ValueError(f"Expected a list of contents, not one {type(contents).__name__}. Put it into a list.")
-        size = self.config.text_config.hidden_size
-        embeddings = np.empty((len(contents), size), dtype=np.float32)
-        groups = self.processor.plan(contents, role, batch_tokens)
-        training = self.training  # type: ignore[attr-defined]
-        self.eval()  # type: ignore[attr-defined]
+        if batch_tokens < 1:
+            raise ValueError(f"batch_tokens is {batch_tokens}; expected at least 1.")
+        rows = self.processor.rows(contents, role)
+        embeddings = np.empty((len(rows), self.config.text_config.hidden_size), dtype=np.float32)
+        truncate(embeddings[:0], truncate_dim)  # raises before the work rather than after it
         many = "queries" if role == "query" else "documents"
-        with tqdm(total=len(contents), desc=f"encode {many}", disable=not show_progress) as bar:
-            for group in groups:
-                batch = self.processor.pack([to_content(contents[index]) for index in group], role)
-                batch = batch.to(self.device)  # type: ignore[attr-defined]
+        with _evaluating(self), tqdm(total=len(rows), desc=f"encode {many}", disable=not show_progress) as bar:
+            for group in group_by_tokens([len(row.ids) for row in rows], batch_tokens):
+                batch = self._pack(rows, group).to(self.device)  # type: ignore[attr-defined]
                 states = self(**batch).last_hidden_state  # type: ignore[operator]
                 embeddings[group] = last_token_embeddings(states, batch).cpu().numpy()
                 bar.update(len(group))
-        self.train(training)  # type: ignore[attr-defined]
         return truncate(embeddings, truncate_dim)
+
+    def _pack(self, rows: Sequence[Row], group: Sequence[int]) -> BatchFeature:
+        """Pack a group of rows, and name the item whose picture is broken behind its header."""
+        try:
+            return self.processor.pack_rows([rows[index] for index in group])
+        except BadImage:
+            for index in group:
+                try:
+                    self.processor.pack_rows([rows[index]])
+                except BadImage as error:
+                    raise BadImage(f"Item {index}: {error}") from error
+            raise
+
+
+@contextmanager
+def _evaluating(model: Any) -> Iterator[None]:
+    """Switch dropout off, and back on as it was."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
 
 
 class NyxModel(NyxMixin, Qwen2_5_VLModel):

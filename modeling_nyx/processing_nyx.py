@@ -6,12 +6,14 @@ Serialisation: instruction, then the content in order, a picture being
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from PIL import Image
 from transformers import AutoTokenizer, BatchFeature
 from transformers.image_utils import SizeDict
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil, smart_resize
@@ -20,13 +22,15 @@ from transformers.processing_utils import ProcessorMixin
 from .content_nyx import neutralize, to_content
 from .folder_nyx import write_json
 from .images_nyx import BadImage, image_key, image_size, load_image
-from .rows_nyx import Row, group_by_tokens, positions, shorten
+from .rows_nyx import Row, positions, shorten
 
 logger = logging.getLogger(__name__)
 
 Role = Literal["query", "document"]
 
 IMAGE_PAD = "<|image_pad|>"
+NEEDED = {IMAGE_PAD, "<|vision_start|>", "<|vision_end|>", "<|im_end|>"}
+BYTES = 256  # what a byte-level vocabulary has at least
 UNLIMITED = 32768
 MAX_PIXELS = 400 * 28 * 28
 MIN_PIXELS = 4 * 28 * 28
@@ -56,6 +60,13 @@ class NyxProcessor(ProcessorMixin):
         self.append_eos = append_eos
         self.query_instruction = query_instruction
         self.document_instruction = document_instruction
+        added = tokenizer.get_added_vocab()
+        # Without its files transformers makes a tokenizer that knows no text, and says nothing.
+        if NEEDED - added.keys() or len(tokenizer) - len(added) < BYTES:
+            raise ValueError(
+                f"The tokenizer of {tokenizer.name_or_path!r} has {len(tokenizer)} tokens, {sorted(added)} added. "
+                f"Expected Qwen-VL's, with {sorted(NEEDED)}. Are all of its files there, tokenizer.json too?"
+            )
         self.image_token = IMAGE_PAD
         self.image_token_id = tokenizer.convert_tokens_to_ids(IMAGE_PAD)
         self.end_token_id = tokenizer.convert_tokens_to_ids("<|im_end|>")
@@ -115,8 +126,18 @@ class NyxProcessor(ProcessorMixin):
         return self.pack_rows(self.rows(contents, role))
 
     def rows(self, contents: Sequence[Any], role: Role = "document") -> list[Row]:
-        """Tokenize contents; pictures are not decoded."""
-        return [self._row(to_content(content), role) for content in contents]
+        """Tokenize contents; pictures are not decoded. Raises `ValueError` naming the first item that is bad."""
+        if role not in ("query", "document"):
+            raise ValueError(f"role is {role!r}; expected 'query' or 'document'.")
+        if isinstance(contents, (str, bytes, Mapping, Image.Image, PathLike)) or not isinstance(contents, Iterable):
+            raise ValueError(f"Expected a list of contents, not one {type(contents).__name__}. Put it into a list.")
+        rows = []
+        for index, content in enumerate(contents):
+            try:
+                rows.append(self._row(to_content(content), role))
+            except ValueError as error:
+                raise type(error)(f"Item {index}: {error}") from error
+        return rows
 
     def pack_rows(self, rows: Sequence[Row]) -> BatchFeature:
         """Make one row of several that `rows` made, see `pack`; only here are their pictures decoded."""
@@ -137,31 +158,13 @@ class NyxProcessor(ProcessorMixin):
             batch["image_index"] = torch.tensor([place[key] for key in keys])
         return BatchFeature(batch)
 
-    def count_tokens(self, content: Any, role: Role = "document") -> int:
-        """Count the tokens of a content as `pack` would make them; pictures are not decoded."""
-        return len(self._row(to_content(content), role).ids)
-
-    def plan(self, contents: Sequence[Any], role: Role, batch_tokens: int) -> list[list[int]]:
-        """Group the indices of contents, shortest first, so that no group has more than `batch_tokens` tokens.
-
-        A content that is longer by itself makes its own group. Raises `ValueError` naming the item that is bad.
-        """
-        lengths = []
-        for index, content in enumerate(contents):
-            try:
-                lengths.append(self.count_tokens(content, role))
-            except ValueError as error:
-                raise type(error)(f"Item {index}: {error}") from error
-        return group_by_tokens(lengths, batch_tokens)
-
     def _row(self, content: list[dict[str, Any]], role: Role) -> Row:
         """Tokenize one content; what is beyond the window is dropped from its end, a picture always whole."""
         instruction = self.query_instruction if role == "query" else self.document_instruction
         row = Row([], [], [], [])
-        for item in _joined(instruction, content):
-            if isinstance(item, str):
-                text = neutralize(item, self.special_tokens)
-                row.ids += self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        for item in to_content([instruction, *content]):
+            if item["type"] == "text":
+                row.ids += self._text_ids(neutralize(item["text"], self.special_tokens))
             else:
                 row.images.append(item["image"])
                 row.grids.append(self._grid(item["image"]))
@@ -169,7 +172,19 @@ class NyxProcessor(ProcessorMixin):
                 row.ids += self._picture_ids(row.grids[-1])
         if self.append_eos:
             row.ids.append(self.end_token_id)
-        return self._shortened(row, self.max_tokens)
+        short = self._shortened(row, self.max_tokens)
+        if short is not row and len(short.ids) - self.append_eos <= len(self._text_ids(instruction)):
+            raise ValueError(
+                f"A content of {len(row.ids)} tokens came, nothing of which fits the window of {self.max_tokens}. "
+                "Make its first picture smaller, or the window larger."
+            )
+        return short
+
+    def _text_ids(self, text: str) -> list[int]:
+        try:
+            return self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"] if text else []
+        except (TypeError, UnicodeError) as error:
+            raise ValueError(f"A text that is no Unicode came: {text!r:.100} ({error}).") from error
 
     def _shortened(self, row: Row, limit: int) -> Row:
         """Cut a row to so many tokens, and say so."""
@@ -208,6 +223,8 @@ class NyxProcessor(ProcessorMixin):
 
     def pad(self, rows: list[Row], side: str) -> BatchFeature:
         """Make a batch of rows, see `__call__`; only here are their pictures decoded."""
+        if side not in ("left", "right"):
+            raise ValueError(f"padding_side is {side!r}; expected 'left' or 'right'.")
         length = max(len(row.ids) for row in rows)
         ids = np.full((len(rows), length), self.tokenizer.pad_token_id, dtype=np.int64)
         mask = np.zeros_like(ids)
@@ -242,7 +259,7 @@ class NyxProcessor(ProcessorMixin):
                     row.grids.append(self._grid(row.images[-1]))
                     row.starts.append(len(row.ids))
                     row.ids += self._picture_ids(row.grids[-1])[1:-1]
-                row.ids += self.tokenizer(part, add_special_tokens=False, verbose=False)["input_ids"] if part else []
+                row.ids += self._text_ids(part)
             rows.append(row)
         return rows
 
@@ -283,19 +300,6 @@ class NyxQwen3VLProcessor(NyxProcessor):
 
     stock_class = "Qwen3VLProcessor"
     stock_video_class = "Qwen3VLVideoProcessor"
-
-
-def _joined(instruction: str, content: list[dict[str, Any]]) -> list[Any]:
-    """List a content's texts, neighbours joined, and its picture items, the instruction first."""
-    parts: list[Any] = [instruction] if instruction else []
-    for item in content:
-        if item["type"] == "image":
-            parts.append(item)
-        elif parts and isinstance(parts[-1], str):
-            parts[-1] += item["text"]
-        else:
-            parts.append(item["text"])
-    return parts
 
 
 def _flatten(images: Any) -> list[Any]:

@@ -15,7 +15,7 @@ from transformers import AutoModelForImageTextToText
 
 from modeling_nyx import NyxProcessor
 from modeling_nyx.attention_nyx import use_nyx_attention
-from modeling_nyx.content_nyx import Content, neutralize
+from modeling_nyx.content_nyx import Content, neutralize, to_content
 from modeling_nyx.images_nyx import image_key
 from modeling_nyx.rows_nyx import Row
 from nyx.models import fingerprint
@@ -108,7 +108,7 @@ class Reader:
     def render(self, prompt: Prompt) -> tuple[str, list[Any]]:
         """Return the prompt as the chat template writes it, and its pictures in order."""
         special, content = self.processor.special_tokens, []
-        for item in prompt.content:
+        for item in to_content(prompt.content):
             text = item["type"] == "text"
             content.append({"type": "text", "text": neutralize(item["text"], special)} if text else {"type": "image"})
         messages = [

@@ -24,7 +24,7 @@ X, Y = {"type": "image", "image": IMAGE}, {"type": "image", "image": OTHER}
         (["a", IMAGE, "b"], [A, X, B]),
         ({"text": "a", "image": IMAGE}, [A, X]),
         ({"image": IMAGE, "text": "a"}, [X, A]),
-        ({"text": ["a", "b"], "image": [IMAGE, OTHER]}, [A, B, X, Y]),
+        ({"text": ["a", "b"], "image": [IMAGE, OTHER]}, [{"type": "text", "text": "ab"}, X, Y]),
         ({"image": [IMAGE, OTHER]}, [X, Y]),
         ([{"type": "message", "message": [{"role": "user", "content": [X, A]}]}], [X, A]),
         ({"text": "a", "image": None}, [A]),
@@ -41,6 +41,11 @@ def test_every_spelling(given, expected):
     assert to_content(given) == expected
 
 
+def test_neighbouring_texts_are_one_and_hide_no_special_token():
+    given = [{"type": "text", "text": "<|im_"}, {"type": "text", "text": ""}, {"type": "text", "text": "end|>"}, X]
+    assert to_content(given) == [{"type": "text", "text": "<|im_end|>"}, X]
+
+
 def test_a_string_is_never_a_path(tmp_path):
     (tmp_path / "moth.png").write_bytes(b"x")
     assert to_content(str(tmp_path / "moth.png"))[0]["type"] == "text"
@@ -55,7 +60,12 @@ def test_a_string_is_never_a_path(tmp_path):
         ({"type": "image", "image": 3}, "Unknown picture: int"),
         ({"text": "a<|image|>", "images": []}, r"The text has 1 <\|image\|> marks but came with 0 pictures"),
         ({"text": "a", "images": [IMAGE]}, "has 0 .* came with 1 pictures"),
+        ({"text": "a<|image|>", "images": None}, r"The text has 1 <\|image\|> marks but came with 0 pictures"),
+        ({"text": "a", "images": 3}, "Expected a list of images, not int"),
         ({"texts": ["a"], "images": []}, "1 texts and 0 images"),
+        ({"texts": 5}, "Expected lists of texts and images, not int"),
+        ({"texts": [1]}, "Unknown text: int 1"),
+        (None, "Unknown content: NoneType None"),
         ("", "Empty content"),
         ("  \n", "Empty content"),
         ([], "Empty content"),

@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile, ImageOps
 
 from modeling_nyx import BadImage, load_image
 from modeling_nyx.images_nyx import image_key, image_size
@@ -41,11 +41,28 @@ def test_every_mode_becomes_rgb(mode):
     assert loaded.mode == "RGB" and min(loaded.getpixel((1, 1))) >= 250
 
 
-def test_orientation_is_applied_and_known_from_the_header():
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_is_applied_as_pillow_does_and_known_from_the_header(kind, orientation):
     exif = Image.Exif()
-    exif[0x0112] = 6
-    data = encoded(colored(40, 20, 1), format="JPEG", exif=exif)
-    assert load_image(data).size == image_size(data) == (20, 40)
+    exif[0x0112] = orientation
+    data = encoded(colored(40, 20, 1), format=kind, exif=exif)
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    assert np.array_equal(load_image(data), upright.convert("RGB"))
+    assert load_image(data).size == image_size(data) == upright.size
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP"])
+def test_sizes_are_known_without_decoding(kind, monkeypatch):
+    data = encoded(colored(40, 20, 1), format=kind)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("decoded"))
+    assert image_size(data) == (40, 20)
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_modes_without_a_white_are_refused(mode):
+    with pytest.raises(BadImage, match=f"has mode {mode}.*Convert it to RGB"):
+        load_image(Image.new(mode, (4, 4), 500))
 
 
 def test_one_pixel_is_a_picture():
@@ -72,6 +89,9 @@ def test_bad_pictures_are_named(data, reason):
 def test_missing_and_foreign_sources_are_named(tmp_path):
     with pytest.raises(BadImage, match="No such picture file"):
         load_image(tmp_path)
+    for odd in ("x" * 5000, "a\0b"):
+        with pytest.raises(BadImage, match="No such picture file"):
+            load_image(odd)
     with pytest.raises(BadImage, match="not int"):
         load_image(3)
 

@@ -1,5 +1,6 @@
 """The encoder equals the stock backbone, alone, padded and packed."""
 
+import io
 import json
 from pathlib import Path
 
@@ -14,9 +15,9 @@ from transformers import (
     Qwen3VLModel,
 )
 
-from modeling_nyx import NyxModel, NyxQwen3VLModel
+from modeling_nyx import BadImage, NyxModel, NyxQwen3VLModel
 from modeling_nyx.modeling_nyx import last_token_embeddings, truncate
-from tests.conftest import picture, text
+from tests.conftest import colored, picture, text
 
 TOLERANCE = 1e-5
 
@@ -145,6 +146,26 @@ def test_bad_items_are_named_before_anything_is_encoded(model, tmp_path):
         model.encode_documents(["fine", [{"type": "image", "image": tmp_path / "none.png"}]])
     with pytest.raises(ValueError, match="Put it into a list"):
         model.encode_documents("one text")
+    with pytest.raises(ValueError, match="batch_tokens is 0"):
+        model.encode_documents(["a"], batch_tokens=0)
+    with pytest.raises(ValueError, match="truncate_dim '16'"):
+        model.encode_documents(["a"], truncate_dim="16")
+
+
+def test_a_picture_broken_behind_its_header_is_named_and_the_model_trains_on(model, pages):
+    buffer = io.BytesIO()
+    colored(80, 80, 1).save(buffer, format="PNG")
+    broken = [{"type": "image", "image": buffer.getvalue()[: len(buffer.getvalue()) // 2]}]
+    model.train()
+    with pytest.raises(BadImage, match=r"Item 2: picture of \d+ bytes cannot be decoded"):
+        model.encode_documents([*pages[:2], broken, pages[2]])
+    assert model.training
+    model.eval()
+
+
+def test_anything_that_can_be_gone_through_is_encoded(model, pages):
+    assert np.array_equal(model.encode_documents(page for page in pages), model.encode_documents(pages))
+    assert model.encode_documents([]).shape == (0, 64)
 
 
 @torch.no_grad()

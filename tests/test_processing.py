@@ -60,7 +60,7 @@ def test_pixels_equal_the_image_processors(processor, size):
 def test_counting_needs_no_decoding_and_is_exact(processor, pages, monkeypatch):
     lengths = [processor.pack([page])["input_ids"].shape[1] for page in pages]
     monkeypatch.setattr("modeling_nyx.processing_nyx.load_image", lambda source: pytest.fail("decoded"))
-    assert [processor.count_tokens(page) for page in pages] == lengths
+    assert [len(row.ids) for row in processor.rows(pages)] == lengths
 
 
 def test_a_picture_that_occurs_twice_is_encoded_once(processor):
@@ -107,13 +107,42 @@ def test_over_long_content_keeps_whole_pictures_and_the_end(narrow, caplog):
     assert len(long) == 20 and long[-1] == end
 
 
+@pytest.mark.parametrize("append_eos", [True, False])
+def test_content_of_which_nothing_fits_is_refused(narrow, append_eos):
+    narrow = NyxProcessor(narrow.image_processor, narrow.tokenizer, append_eos, "Find: ")
+    with pytest.raises(
+        ValueError, match="Item 1: A content of .* nothing of which fits the window of 20"
+    ):
+        narrow.rows([[text("a moth")], [picture(280, 280, 1), text("a moth")]], "query")
+
+
 def test_groups_keep_the_budget_and_sort_by_length(processor, pages):
-    lengths = [processor.count_tokens(page) for page in pages]
-    groups = processor.plan(pages, "document", 60)
+    lengths = [len(row.ids) for row in processor.rows(pages)]
+    groups = group_by_tokens(lengths, 60)
     assert sorted(index for group in groups for index in group) == list(range(len(pages)))
     assert [lengths[index] for group in groups for index in group] == sorted(lengths)
     assert all(len(group) == 1 or sum(lengths[index] for index in group) <= 60 for group in groups)
     assert group_by_tokens([], 10) == []
+
+
+@pytest.mark.parametrize("gone", [["tokenizer.json"], ["tokenizer.json", "tokenizer_config.json"]])
+def test_a_tokenizer_without_its_files_is_refused(model, tmp_path, gone):
+    model.save_pretrained(tmp_path)
+    for name in gone:
+        (tmp_path / name).unlink()
+    with pytest.raises(ValueError, match="Are all of its files there, tokenizer.json too?"):
+        NyxProcessor.from_pretrained(tmp_path)
+
+
+def test_odd_calls_are_refused(processor):
+    with pytest.raises(ValueError, match="not one str"):
+        processor("abc")
+    with pytest.raises(ValueError, match="role is 'querry'"):
+        processor(["abc"], role="querry")
+    with pytest.raises(ValueError, match="padding_side is 'middle'"):
+        processor(["abc"], padding_side="middle")
+    with pytest.raises(ValueError, match="Item 0: A text that is no Unicode"):
+        processor(["\ud800"])
 
 
 def test_saved_processor_loads_equal(processor, pages, tmp_path):

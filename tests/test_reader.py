@@ -45,6 +45,8 @@ def test_special_tokens_in_documents_are_text(folder):
     rendered, images = reader.render(prompt)
     assert images == [] and "<|im_end|>" not in rendered
     assert len(reader.answer([prompt])) == 1
+    pieces = Prompt([[text("<|im_"), text("end|><|image_"), text("pad|>")]], [text("x")])
+    assert "<|im_end|>" not in reader.render(pieces)[0] and len(reader.answer([pieces])) == 1
 
 
 def test_alone_equals_in_a_batch_equals_plain_generation(folder):
