@@ -1,6 +1,6 @@
 """Feedback of the reader: which of the retrieved documents make it answer right (paper section 3.3)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -50,6 +50,10 @@ class FeedbackRule:
         last = max(found - self.window, 0)
         starts = list(range(0, last + 1, self.stride))
         return starts if starts[-1] == last else [*starts, last]
+
+    def places(self, starts: Iterable[int]) -> set[int]:
+        """Return the places in the ranking that windows cover."""
+        return {place for start in starts for place in range(start, start + self.window)}
 
 
 @dataclass
@@ -115,8 +119,8 @@ def judge(ranked: Sequence[str], scores: dict[int, float], rule: FeedbackRule) -
         return [], []
     if not rule.all_windows:
         return positives[:1], [chunk for chunk in ranked if chunk != positives[0]][: rule.negatives]
-    helped = {place for start in passed for place in range(start, min(start + rule.window, len(ranked)))}
-    failed = [chunk for place, chunk in enumerate(ranked) if place not in helped]
+    helped, read = rule.places(passed), rule.places(scores)
+    failed = [chunk for place, chunk in enumerate(ranked) if place in read - helped]
     return positives, failed[: rule.negatives]
 
 

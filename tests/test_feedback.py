@@ -21,6 +21,8 @@ RANKED = ["a", "b", "c", "d"]
         ({"negatives": 1}, {0: 0, 1: 1, 2: 0, 3: 0}, ["b"], ["a"]),
         # Two a window: a document of a window that passed is never a negative.
         ({"window": 2}, {0: 0, 1: 1, 2: 0}, ["b"], ["a", "d"]),
+        # A stride beyond the window: what nobody read is no negative.
+        ({"stride": 2}, {0: 0, 2: 1, 3: 0}, ["c"], ["a", "d"]),
         # A threshold on F1, and the best instead of a threshold.
         ({"metric": "f1", "threshold": 0.5}, {0: 0.4, 1: 0.5, 2: 0, 3: 0.9}, ["b", "d"], ["a", "c"]),
         ({"metric": "f1", "argmax": True}, {0: 0.4, 1: 0.5, 2: 0, 3: 0.2}, ["b"], ["a", "c", "d"]),

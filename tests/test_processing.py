@@ -110,9 +110,7 @@ def test_over_long_content_keeps_whole_pictures_and_the_end(narrow, caplog):
 @pytest.mark.parametrize("append_eos", [True, False])
 def test_content_of_which_nothing_fits_is_refused(narrow, append_eos):
     narrow = NyxProcessor(narrow.image_processor, narrow.tokenizer, append_eos, "Find: ")
-    with pytest.raises(
-        ValueError, match="Item 1: A content of .* nothing of which fits the window of 20"
-    ):
+    with pytest.raises(ValueError, match="Item 1: A content of .* nothing of which fits the window of 20"):
         narrow.rows([[text("a moth")], [picture(280, 280, 1), text("a moth")]], "query")
 
 

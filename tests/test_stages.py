@@ -19,7 +19,7 @@ from dataset_builders.schema import Example, features, read_records
 from modeling_nyx import NyxModel
 from nyx.adapters import apply_adapter
 from nyx.models import fingerprint
-from train_scripts import apart, stage1, stage2
+from train_scripts import apart, collect_feedback, stage1, stage2
 from train_scripts.data import Examples
 
 ROOT = Path(__file__).parents[1]
@@ -87,14 +87,19 @@ def test_arguments_are_told_as_they_were_given(dataset, tmp_path):
     } & set(told)
 
 
-def test_stage_2_collects_feedback_first_and_keeps_the_dimensions(first, dataset, tmp_path):
+@pytest.fixture(scope="module")
+def feedback(first, dataset):
+    collect_feedback.main(["--dataset", str(dataset), "--retriever", str(first)])
+    return dataset / "feedback"
+
+
+def test_stage_2_trains_on_feedback_and_keeps_the_dimensions(first, dataset, feedback, tmp_path):
     arguments = ["--model_name_or_path", str(first), "--dataset", str(dataset), "--output_dir", str(tmp_path)]
     stage2.main([*arguments, *SHORT])
     about = json.loads((tmp_path / "training.json").read_text())
     assert about["stage"] == "stage 2" and about["start"]["training"]["stage"] == "stage 1"
     assert load_dataset(str(dataset), "feedback", split="train", streaming=True).features == features(Example)
     assert NyxModel.from_pretrained(tmp_path).config.matryoshka_dimensions == [128, 64, 32, 16]
-    feedback = dataset / "feedback"
     examples = list(read_records(Example, feedback / "train.parquet"))
     dropped = [json.loads(line) for line in (feedback / "train.dropped.jsonl").read_text().splitlines()]
     asked = len(examples) + len(dropped)
@@ -109,8 +114,6 @@ def test_replay_adds_the_wanted_share(dataset):
     assert len(few) == 5 and len(mixed) == 20
     assert [mixed[index].id for index in range(5)] == [few[index].id for index in range(5)]
     assert {mixed[index].id for index in range(5, 20)} <= {triplets[index].id for index in range(40)}
-    with pytest.raises(ValueError, match="A share of 1"):
-        few.mixed(triplets, 1, seed=0)
 
 
 def test_examples_are_read_as_they_were_written(dataset):
@@ -174,7 +177,7 @@ def launch(way, stage, output, *options):
 
 
 @pytest.mark.parametrize("stage", ["stage1", "stage2"])
-def test_stages_train_the_same_with_one_process_and_two(stage, dataset, first, tmp_path):
+def test_stages_train_the_same_with_one_process_and_two(stage, dataset, first, feedback, tmp_path):
     """The tiny recipes, made short: contrastive batches of 4, two an update, micro-batches of a few contents."""
     sizes = "--max_steps 20 --eval_steps 20 --save_steps 20 --logging_steps 1 --gradient_accumulation_steps 2".split()
     # Keys' biases have hardly a gradient but rounding, which Adam would otherwise blow up to the learning rate.
@@ -213,3 +216,47 @@ def test_dimensions_beyond_the_model_are_refused(dataset, tmp_path):
                 "16",
             ]
         )
+
+
+def test_what_would_train_on_something_else_is_refused(dataset, first, tmp_path):
+    options = ["--output_dir", str(tmp_path / "out"), *SHORT]
+    with pytest.raises(ValueError, match="No examples at .*nowhere.* Make them first"):
+        stage1.main(["--dataset", str(tmp_path / "nowhere"), *options])
+    assert not (tmp_path / "nowhere").exists()
+    with pytest.raises(ValueError, match="No feedback at .*Collect it first: .*collect_feedback.py --dataset"):
+        stage2.main(["--dataset", str(tmp_path / "nowhere"), "--model_name_or_path", str(first), *options])
+    with pytest.raises(ValueError, match="40 examples came, but one update takes 48"):
+        stage1.main(["--dataset", str(dataset), *options, "--per_device_train_batch_size", "48"])
+    with pytest.raises(ValueError, match="query_instruction is 'Find:', but .* was trained with ''"):
+        stage1.main(
+            ["--dataset", str(dataset), *options, "--model_name_or_path", str(first), "--query_instruction", "Find:"]
+        )
+    with pytest.raises(ValueError, match="replay is 0.5, but stage 1"):
+        stage1.main(["--dataset", str(dataset), *options, "--replay", "0.5"])
+
+
+def test_only_the_same_run_goes_on(dataset, tmp_path):
+    options = ["--dataset", str(dataset), "--output_dir", str(tmp_path), *SHORT]
+    stage1.main(options)
+    before = load_file(tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match="holds checkpoints of another run: .*temperature was 0.05, is 0.5"):
+        stage1.main([*options, "--temperature", "0.5"])
+    stage1.main([*options, "--max_steps", "3"])
+    assert any(
+        not torch.equal(value, before[name]) for name, value in load_file(tmp_path / "model.safetensors").items()
+    )
+
+
+def test_an_adapter_needs_no_targets_and_leaves_frozen_vision_alone(dataset, tmp_path):
+    lora = ["--use_peft", "true", "--lora_r", "4", "--freeze_vision", "true"]
+    stage1.main(["--dataset", str(dataset), "--output_dir", str(tmp_path), *SHORT, *lora])
+    start, model = NyxModel.from_pretrained(TINY_VLM).state_dict(), NyxModel.from_pretrained(tmp_path).state_dict()
+    changed = {name for name in start if not torch.equal(start[name], model[name])}
+    assert any("down_proj" in name for name in changed) and all(name.startswith("language_model") for name in changed)
+
+
+@pytest.mark.parametrize("script", ["stage1", "stage2", "collect_feedback"])
+def test_mistakes_end_in_one_line(script, tmp_path):
+    command = [sys.executable, ROOT / "train_scripts" / f"{script}.py", "--dataset", tmp_path / "nowhere"]
+    run = subprocess.run([*map(str, command)], capture_output=True, text=True, cwd=tmp_path)
+    assert run.returncode == 1 and "Traceback" not in run.stderr and "Error: " in run.stderr.splitlines()[-1]

@@ -21,6 +21,7 @@ from torch import Tensor
 from modeling_nyx.content_nyx import Content, text_of
 from modeling_nyx.processing_nyx import Role
 from modeling_nyx.rows_nyx import group_by_tokens
+from nyx.errors import plain_errors
 from train_scripts import stage1
 from train_scripts.batching import ContrastiveBatch, MicroBatch
 from train_scripts.gradient_cache import Embedder
@@ -103,4 +104,5 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with plain_errors():
+        main()

@@ -14,17 +14,17 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from trl import TrlParser
-
 from dataset_builders.almanac import TINY_VLM
 from dataset_builders.card import write_card
 from dataset_builders.feedback import FeedbackCounts, FeedbackRule, collect
 from dataset_builders.schema import Chunk, QAPair, read_records, write_records
-from modeling_nyx import NyxModel
+from nyx.errors import plain_errors
+from nyx.models import load_encoder
 from nyx.ranking import rank
 from nyx.reader import Reader
+from train_scripts.arguments import parse_arguments
 from train_scripts.provenance import shown
-from train_scripts.stage1 import make_almanac, prepare, with_recipe
+from train_scripts.stage1 import make_almanac, prepare
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def run(arguments: FeedbackArguments, model: Any = None) -> FeedbackCounts:
     chunks = list(read_records(Chunk, folder / "corpus" / "train.parquet"))
     questions: list[QAPair] = list(read_records(QAPair, folder / "qa" / "train.parquet"))
     questions = questions[: arguments.questions or None]
-    retriever = model if model is not None else NyxModel.from_pretrained(arguments.retriever)
+    retriever = model if model is not None else load_encoder(arguments.retriever)
     rankings = rank(retriever, chunks, [each.question for each in questions], rule.candidates, show_progress=True)
     cache = Path(arguments.cache) if arguments.cache else folder / "feedback" / "answers.sqlite"
     reader = Reader.from_pretrained(arguments.reader or TINY_VLM, cache=cache)
@@ -80,12 +80,18 @@ def _facts(arguments: FeedbackArguments, counts: FeedbackCounts) -> dict[str, An
     )
 
 
+def parse(argv: Sequence[str] | None) -> FeedbackArguments:
+    """Read the recipe (by default the tiny one) and what the command line changes in it."""
+    return parse_arguments(argv, "feedback", FeedbackArguments)[0]
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     prepare()
-    (arguments,) = TrlParser((FeedbackArguments,)).parse_args_and_config(with_recipe(argv, "feedback"))  # type: ignore[arg-type]
-    make_almanac(Path(arguments.dataset))
+    arguments = parse(argv)
+    make_almanac(arguments.dataset)
     run(arguments)
 
 
 if __name__ == "__main__":
-    main()
+    with plain_errors():
+        main()

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 from torch.utils.data import Dataset
 
-from dataset_builders.schema import Chunk, Example, QAPair, read_records
+from dataset_builders.schema import Chunk, Example, QAPair, features, read_records
 from modeling_nyx import to_content
 from nyx.records import CONTENT_LISTS, CONTENTS
 from train_scripts.trainer import Validation
@@ -27,6 +27,10 @@ class DataArguments:
     replay: float = field(default=0.0, metadata={"help": "stage 2: share of stage 1's examples in training"})
     resume: bool = field(default=True, metadata={"help": "go on from the last checkpoint in output_dir, if any"})
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.replay < 1:
+            raise ValueError(f"replay is {self.replay}; expected at least 0 and less than 1.")
+
 
 class Examples(Dataset):
     """Examples of Parquet files, memory-mapped: pictures stay bytes until a micro-batch needs them."""
@@ -36,12 +40,13 @@ class Examples(Dataset):
             if not path.is_file():
                 raise ValueError(f"No examples at {path}. Make them first, or name another folder.")
         self.tables = [pq.read_table(path, memory_map=True) for path in paths]
+        for path, table in zip(paths, self.tables, strict=True):
+            if missing := features(Example).keys() - table.column_names:
+                raise ValueError(f"{path} has columns {table.column_names}, but examples need {sorted(missing)} too.")
         self.places = [(table, row) for table, each in enumerate(self.tables) for row in range(each.num_rows)]
 
     def mixed(self, other: "Examples", share: float, seed: int) -> "Examples":
         """Add as many rows of `other`, drawn with `seed`, as make up `share` of the whole."""
-        if not 0 <= share < 1:
-            raise ValueError(f"A share of {share} came; expected at least 0 and less than 1.")
         wanted = round(len(self) * share / (1 - share))
         rng, pool = Random(seed), list(range(len(other)))
         drawn = rng.sample(pool, wanted) if wanted <= len(pool) else rng.choices(pool, k=wanted)
@@ -62,7 +67,10 @@ class Examples(Dataset):
                 values[name] = to_content(values[name])
         for name in CONTENT_LISTS:
             values[name] = [to_content(content) for content in values[name]]
-        return Example(**values)
+        example = Example(**{name: values[name] for name in features(Example)})
+        if not example.positives:
+            raise ValueError(f"Example {example.id} has no positive. Leave it out.")
+        return example
 
 
 def read_validation(folder: Path, questions: int | None = None) -> Validation | None:

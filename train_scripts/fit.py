@@ -14,10 +14,13 @@ from dataset_builders.schema import Example
 from nyx.adapters import save_adapter
 from nyx.models import load_encoder
 from train_scripts.data import DataArguments
-from train_scripts.provenance import TRAINING, record
+from train_scripts.provenance import record, refuse_another_run, write_record
 from train_scripts.trainer import NyxTrainer, NyxTrainingArguments, Validation
 
 logger = logging.getLogger(__name__)
+
+# What the official code's list of names matches in Qwen2.5-VL.
+LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "down_proj"]
 
 
 def load_start(name: str, data: DataArguments, arguments: NyxTrainingArguments) -> Any:
@@ -31,13 +34,36 @@ def load_start(name: str, data: DataArguments, arguments: NyxTrainingArguments) 
         model.processor = type(stock)(
             stock.image_processor, stock.tokenizer, append_eos=True, query_instruction=data.query_instruction
         )
+    elif data.query_instruction not in ("", model.processor.query_instruction):
+        raise ValueError(
+            f"query_instruction is {data.query_instruction!r}, but {name} was trained with "
+            f"{model.processor.query_instruction!r}, which stays. Leave it out."
+        )
     model.processor.tokenizer.chat_template = None
     if arguments.matryoshka_dimensions:
         largest, size = max(arguments.matryoshka_dimensions), model.config.text_config.hidden_size
         if largest > size:
             raise ValueError(f"matryoshka_dimensions reach {largest}, but {name} embeds in {size} dimensions.")
         model.config.matryoshka_dimensions = arguments.matryoshka_dimensions
-    model.visual.requires_grad_(not data.freeze_vision)
+    return model
+
+
+def prepare_model(
+    start: str, data: DataArguments, arguments: NyxTrainingArguments, adapter: ModelConfig | None
+) -> Any:
+    """Load the start, wrap it with the adapter if there is one, and freeze what is not to be trained."""
+    if arguments.save_adapter and adapter is None:
+        raise ValueError("save_adapter came without an adapter to train. Say use_peft: true, or leave it out.")
+    model = encoder = load_start(start, data, arguments)
+    if adapter is not None:
+        from peft import get_peft_model
+
+        adapter.lora_target_modules = adapter.lora_target_modules or LORA_TARGETS
+        config: Any = get_peft_config(adapter)
+        config.task_type = None  # an encoder: TRL's default expects a language-model head
+        model = get_peft_model(encoder, config)
+    if data.freeze_vision:
+        encoder.visual.requires_grad_(False)  # after wrapping: adapters there are frozen too
     return model
 
 
@@ -54,50 +80,47 @@ def fit(
     """Train, keep the best checkpoint if there is something to validate on, and save a complete folder.
 
     Beside the weights `curve.json` holds the losses and every evaluation, and `training.json` what ran. Adapters are
-    merged into the weights.
+    merged into the weights. Raises `ValueError` if `output_dir` holds checkpoints of another run to go on with.
     """
-    model = load_start(start, data, arguments)
-    peft = get_peft_config(adapter) if adapter is not None else None
-    if arguments.save_adapter and peft is None:
-        raise ValueError("save_adapter came without an adapter to train. Say use_peft: true, or leave it out.")
-    if peft is not None:
-        from peft import get_peft_model
-
-        peft.task_type = None  # an encoder: TRL's default expects a language-model head
-        model = get_peft_model(model, peft)
+    adapter = adapter if adapter is not None and adapter.use_peft else None
+    model = prepare_model(start, data, arguments, adapter)
     if validation is None:
         arguments.eval_strategy, arguments.load_best_model_at_end = "no", False  # type: ignore[assignment]
     stop = [EarlyStoppingCallback(arguments.patience)] if arguments.patience and validation else []
     trainer = trainer_class(model, arguments, validation=validation, train_dataset=examples, callbacks=stop)
-    # Said aloud, since `accelerate launch --cpu --num_processes 2` quietly starts one.
-    processes, batch = trainer.accelerator.num_processes, arguments.train_batch_size // arguments.contrastive_batches
-    logger.info(
-        "%d examples; %d process(es), contrastive batches of %d, %d an update",
-        len(examples),  # type: ignore[arg-type]
-        processes,
-        processes * batch,
-        arguments.contrastive_batches,
-    )
+    facts: dict[str, Any] = check_batches(trainer, len(examples))  # type: ignore[arg-type]
     output = Path(arguments.output_dir)
+    about = record(stage, start, Path(data.dataset), [data, arguments, *([adapter] if adapter else [])])
     last = get_last_checkpoint(str(output)) if data.resume and output.is_dir() else None
     if last is not None:
+        refuse_another_run(output, about)
         logger.warning("Going on from %s; `--resume false` starts anew.", last)
     elif validation is not None:
         trainer.evaluate()
+    if trainer.is_world_process_zero():
+        write_record(output, about)
     before = trainer.state.log_history  # training begins a history of its own
     ran = trainer.train(resume_from_checkpoint=last)
-    facts = {
-        "examples": len(examples),  # type: ignore[arg-type]
-        "steps": ran.global_step,
-        "processes": trainer.accelerator.num_processes,
-        "seconds": round(ran.metrics["train_runtime"], 1),
-    }
     save(trainer, output, before)
     if trainer.is_world_process_zero():
-        given = [data, arguments, adapter] if peft is not None else [data, arguments]
-        about = record(stage, start, Path(data.dataset), given, **facts)
-        (output / TRAINING).write_text(json.dumps(about, indent=1) + "\n")
+        facts |= {"steps": ran.global_step, "seconds": round(ran.metrics["train_runtime"], 1)}
+        write_record(output, about | facts)
     return output
+
+
+def check_batches(trainer: NyxTrainer, examples: int) -> dict[str, int]:
+    """Log and return how many examples and processes there are; raise `ValueError` if they don't make one update."""
+    processes, batches = trainer.accelerator.num_processes, trainer.args.contrastive_batches
+    update = trainer.args.train_batch_size * processes
+    if examples < update:
+        raise ValueError(
+            f"{examples} examples came, but one update takes {update}: per_device_train_batch_size × "
+            "gradient_accumulation_steps × processes. Lower one of them."
+        )
+    # Said aloud, since `accelerate launch --cpu --num_processes 2` quietly starts one.
+    line = "%d examples; %d process(es), contrastive batches of %d, %d an update"
+    logger.info(line, examples, processes, update // batches, batches)
+    return {"examples": examples, "processes": processes}
 
 
 def save(trainer: NyxTrainer, output: Path, before: list[dict[str, float]]) -> None:

@@ -24,14 +24,20 @@ LEFT_OUT = set(
     "accelerator_config dataloader_pin_memory do_eval debug".split()
 )
 
+# What may change when a run goes on.
+HOW_LONG = set(
+    "max_steps num_train_epochs eval_steps save_steps save_total_limit logging_steps patience "
+    "micro_batch_tokens".split()
+)
+
 
 def shown(name: str | Path) -> str:
     """Name a folder or repository without saying where on this machine it lies."""
     return Path(name).name if Path(name).is_absolute() else str(name)
 
 
-def record(stage: str, start: str, dataset: Path, arguments: list[Any], **facts: Any) -> dict[str, Any]:
-    """Say what ran: the arguments that aren't the defaults, on what data, from which start, where, with what.
+def record(stage: str, start: str, dataset: Path, arguments: list[Any]) -> dict[str, Any]:
+    """Say what runs: the arguments that aren't the defaults, on what data, from which start, where, with what.
 
     A start that was trained here brings its own record along.
     """
@@ -42,11 +48,39 @@ def record(stage: str, start: str, dataset: Path, arguments: list[Any], **facts:
         "start": origin | ({"training": json.loads(before.read_text())} if before.is_file() else {}),
         "dataset": {"name": shown(dataset), "sha256": fingerprints(dataset)},
         "arguments": {name: value for each in arguments for name, value in _changed(each)},
-        **facts,
         "hardware": hardware(),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "commit": commit(),
     }
+
+
+def write_record(output: Path, about: dict[str, Any]) -> None:
+    """Keep a record beside the weights: when the run begins, and again, with what came of it, when it ends."""
+    output.mkdir(parents=True, exist_ok=True)
+    aside = output / f".{TRAINING}.partial"
+    aside.write_text(json.dumps(about, indent=1) + "\n")
+    aside.replace(output / TRAINING)
+
+
+def refuse_another_run(output: Path, about: dict[str, Any]) -> None:
+    """Raise `ValueError` if a folder's checkpoints are of a run with other data, another start or other arguments.
+
+    How long to train and how often to look may change.
+    """
+    path = output / TRAINING
+    if not path.is_file():
+        return
+    old, new = json.loads(path.read_text()), json.loads(json.dumps(about))
+    differ = [name for name in ("stage", "start", "dataset") if old[name] != new[name]]
+    was, now = old["arguments"], new["arguments"]
+    for name in sorted((was.keys() | now.keys()) - HOW_LONG):
+        if was.get(name) != now.get(name):
+            differ.append(f"{name} was {was.get(name)}, is {now.get(name)}")
+    if differ:
+        raise ValueError(
+            f"{output} holds checkpoints of another run: {'; '.join(differ)}. Name another --output_dir, or start "
+            "anew with --resume false."
+        )
 
 
 def hardware() -> str:

@@ -8,34 +8,26 @@ Without arguments the tiny recipe runs: the Almanac's retriever from its tiny re
 """
 
 import logging
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from accelerate import PartialState
-from trl import ModelConfig, TrlParser
+from trl import ModelConfig
 
 from dataset_builders.almanac import TINY_VLM, build
+from nyx.errors import plain_errors
+from train_scripts.arguments import parse_arguments
 from train_scripts.data import DataArguments, Examples, read_validation
 from train_scripts.fit import fit
 from train_scripts.trainer import NyxTrainer, NyxTrainingArguments
 
-RECIPES = Path(__file__).parent / "recipes"
-
-
-def with_recipe(argv: Sequence[str] | None, recipe: str) -> list[str]:
-    """Name the tiny recipe among the arguments, unless they name another."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    if "--config" in arguments or {"-h", "--help"} & set(arguments):
-        return arguments
-    return ["--config", str(RECIPES / "tiny" / f"{recipe}.yaml"), *arguments]
+ALMANAC = DataArguments.dataset
 
 
 def parse(argv: Sequence[str] | None, recipe: str) -> tuple[DataArguments, NyxTrainingArguments, ModelConfig]:
-    """Read a recipe (by default the tiny one) and what the command line changes in it."""
-    parser = TrlParser((DataArguments, NyxTrainingArguments, ModelConfig))  # type: ignore[arg-type]
-    return parser.parse_args_and_config(with_recipe(argv, recipe))  # type: ignore[return-value]
+    """Read a stage's recipe (by default the tiny one) and what the command line changes in it."""
+    return parse_arguments(argv, recipe, DataArguments, NyxTrainingArguments, ModelConfig)  # type: ignore[return-value]
 
 
 def prepare() -> None:
@@ -45,11 +37,11 @@ def prepare() -> None:
         torch.set_num_threads(1)
 
 
-def make_almanac(folder: Path) -> None:
-    """Write the Almanac where no dataset is, once however many processes there are."""
-    with PartialState().local_main_process_first():
-        if not (folder / "triplets" / "train.parquet").exists():
-            build(folder)
+def make_almanac(folder: str) -> None:
+    """Write the Almanac if it is meant and isn't there, once however many processes there are."""
+    if folder == ALMANAC:
+        with PartialState().local_main_process_first():
+            build(Path(folder))
 
 
 def train(
@@ -59,8 +51,10 @@ def train(
     trainer_class: type[NyxTrainer] = NyxTrainer,
 ) -> Path:
     """Train on the dataset folder's `triplets` from `model_name_or_path`, by default the tiny reader."""
+    if data.replay:
+        raise ValueError(f"replay is {data.replay}, but stage 1 trains on all of its examples. Leave it out.")
     folder = Path(data.dataset)
-    make_almanac(folder)
+    make_almanac(data.dataset)
     examples = Examples(folder / "triplets" / "train.parquet")
     start = adapter.model_name_or_path or str(TINY_VLM)
     return fit(start, examples, read_validation(folder), data, arguments, adapter, trainer_class, "stage 1")
@@ -72,4 +66,5 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with plain_errors():
+        main()

@@ -56,13 +56,21 @@ class NyxTrainingArguments(TrainingArguments):
             self.per_device_train_batch_size *= self.contrastive_batches
             self.gradient_accumulation_steps: int = 1
         super().__post_init__()
-        if self.matryoshka_weights and len(self.matryoshka_weights) != len(self.matryoshka_dimensions):
+        dims, weights = self.matryoshka_dimensions, self.matryoshka_weights
+        if len(set(dims)) < len(dims) or any(dim < 1 for dim in dims):
+            raise ValueError(f"matryoshka_dimensions are {dims}; expected different positive numbers.")
+        if weights and (len(weights) != len(dims) or min(weights) < 0 or sum(weights) <= 0):
             raise ValueError(
-                f"{len(self.matryoshka_weights)} matryoshka_weights came for {len(self.matryoshka_dimensions)} "
-                "matryoshka_dimensions; expected one a dimension."
+                f"matryoshka_weights are {weights} for {len(dims)} matryoshka_dimensions; expected one a dimension, "
+                "none negative, not all 0."
             )
         if self.negatives not in ("all", "own"):
             raise ValueError(f"negatives is {self.negatives!r}; expected 'all' or 'own'.")
+        for name, least in (("hard_negatives", 0), ("micro_batch_tokens", 1), ("patience", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least {least}.")
+        if self.temperature <= 0:
+            raise ValueError(f"temperature is {self.temperature}; expected more than 0.")
 
 
 @dataclass(frozen=True)

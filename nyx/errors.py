@@ -1,0 +1,14 @@
+"""How programs end when the user can put it right: one line on stderr, no traceback, exit status 1."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Turn errors about arguments, files and missing extras into that line."""
+    try:
+        yield
+    except (ValueError, OSError, ImportError) as error:
+        sys.exit(f"Error: {error}")
