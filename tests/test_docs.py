@@ -1,15 +1,19 @@
 """What the README and the card say is what happens: their code runs, their tables are the benchmark's."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmarks import almanac, pages
+from dataset_builders.almanac import write_pages
+from dataset_builders.almanac_guide import field_guide
 from modeling_nyx import NyxModel
-from tests.conftest import colored
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ["README.md", "MODEL_CARD.md"]
@@ -17,10 +21,11 @@ DOCUMENTS = ["README.md", "MODEL_CARD.md"]
 
 @pytest.fixture(scope="module")
 def folder(model: NyxModel, tmp_path_factory) -> Path:
-    """A folder as it is after `make demo`, with a picture."""
+    """A folder as it is after `make demo`."""
     folder = tmp_path_factory.mktemp("docs")
     model.save_pretrained(folder / "runs" / "demo" / "stage2")
-    colored(84, 84, 1).save(folder / "moth.jpg")
+    chunks, _ = field_guide("test", 3, seed=0)
+    write_pages(chunks, folder / "runs" / "demo" / "almanac")
     return folder
 
 
@@ -34,6 +39,15 @@ def test_python_examples_run(name, folder, monkeypatch, capsys):
         exec(compile(example, name, "exec"), variables)
         assert np.allclose(np.linalg.norm(variables["documents"], axis=1), 1, atol=1e-5)
     assert capsys.readouterr().out
+
+
+def test_commands_from_pages_to_a_search_run(folder):
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (commands,) = [block for block in blocks if "nyx ingest" in block]
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    run = subprocess.run(["bash", "-ec", commands], cwd=folder, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert "Score" in run.stdout and (folder / "index" / "manifest.json").exists()
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

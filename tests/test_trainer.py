@@ -90,7 +90,10 @@ def test_evaluation_ranks_the_corpus(make, pages):
     ("options", "message"),
     [
         ({"negatives": "none"}, "expected 'all' or 'own'"),
-        ({"matryoshka_dimensions": [64], "matryoshka_weights": [1.0, 2.0]}, "for 1 matryoshka_dimensions; expected one a dimension"),
+        (
+            {"matryoshka_dimensions": [64], "matryoshka_weights": [1.0, 2.0]},
+            "for 1 matryoshka_dimensions; expected one a dimension",
+        ),
     ],
 )
 def test_wrong_arguments_are_named(make, options, message):
