@@ -1,6 +1,5 @@
 """What the README and the card say is what happens: their code runs, their tables are the benchmark's."""
 
-import json
 import os
 import re
 import subprocess
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import almanac, pages
+from benchmarks import tables
 from dataset_builders.almanac import write_pages
 from dataset_builders.almanac_guide import field_guide
 from modeling_nyx import NyxModel
@@ -50,20 +49,10 @@ def test_commands_from_pages_to_a_search_run(folder):
     assert "Score" in run.stdout and (folder / "index" / "manifest.json").exists()
 
 
-@pytest.mark.parametrize("name", DOCUMENTS)
-def test_tables_are_the_benchmarks(name):
-    summary = json.loads(almanac.RESULTS.read_text())["summary"]
-    summary["stage 2 recall@5 by dimension"] = dict(summary["stage 2 recall@5 by dimension"])
-    assert almanac.as_markdown(summary) in (ROOT / name).read_text()
-
-
-def test_figures_on_real_pages_are_the_benchmarks():
-    card = (ROOT / "MODEL_CARD.md").read_text()
-    for name, result in json.loads(pages.RESULTS.read_text()).items():
-        assert name in card and f"{result['pages']} pages" in card and f"{result['chunks']} chunks" in card
-        for system in ("bm25", "tiny encoder"):
-            if system in result:
-                assert f"{result[system]['recall@1']:.3f} / {result[system]['recall@10']:.3f}" in card
+@pytest.mark.parametrize("path", tables.documents(), ids=str)
+def test_tables_are_the_benchmarks(path):
+    text = path.read_text()
+    assert tables.filled(path, tables.read_results()) == text and "<!-- /" in text
 
 
 @pytest.mark.parametrize("name", [*DOCUMENTS, "dataset_builders/almanac_vlm/README.md"])
