@@ -97,7 +97,7 @@ def card_text(folder: Path, name: str) -> str:
         lines += [
             f"## Made by: {step}",
             "",
-            *_table(("", ""), ((key, f"`{fact}`") for key, fact in facts.items())),
+            *_table(("", ""), ((key, cell(fact)) for key, fact in facts.items())),
             "",
         ]
     return "\n".join(lines).rstrip() + "\n"
@@ -107,6 +107,11 @@ def read_steps(folder: Path) -> dict[str, dict[str, Any]]:
     """Return what was noted of each step that made the folder."""
     path = folder / STEPS
     return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def cell(value: Any) -> str:
+    """Spell a value so that it stays within its cell of a Markdown table."""
+    return "`" + json.dumps(value, ensure_ascii=False).replace("|", "\\|") + "`"
 
 
 def _config(name: str, splits: list[str]) -> dict[str, Any]:

@@ -7,11 +7,12 @@ import typer
 
 from nyx_cli.index import index_command
 from nyx_cli.ingest import ingest_command
+from nyx_cli.publish import publish_command
 from nyx_cli.search import search_command
 
 app = typer.Typer(
     name="nyx",
-    help="Retrieval over pages that mix text and pictures: ingest → index → search.",
+    help="Retrieval over pages that mix text and pictures: ingest → index → search; publish.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -20,6 +21,7 @@ app = typer.Typer(
 app.command("ingest")(ingest_command)
 app.command("index")(index_command)
 app.command("search")(search_command)
+app.command("publish")(publish_command)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -27,5 +29,5 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         app(args=argv)
     except (ValueError, OSError, ImportError) as error:
-        typer.echo(f"Error: {error}", err=True)
+        typer.echo(f"Error: {' '.join(str(error).split())}", err=True)
         sys.exit(1)

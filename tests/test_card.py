@@ -73,7 +73,7 @@ def test_feedback_is_declared_once_it_is_there(folder, tmp_path):
         "data_files": [{"split": "train", "path": "feedback/train.parquet"}],
     }
     card = (copy / CARD).read_text()
-    assert "| metric | `em` |" in card and "| seed | `0` |" in card
+    assert '| metric | `"em"` |' in card and "| seed | `0` |" in card
     loaded = datasets.load_dataset(str(copy), "feedback", cache_dir=tmp_path / "cache")
     assert {split: each.num_rows for split, each in loaded.items()} == {"train": len(examples)}
 

@@ -103,7 +103,8 @@ def fit(
     ran = trainer.train(resume_from_checkpoint=last)
     save(trainer, output, before)
     if trainer.is_world_process_zero():
-        facts |= {"steps": ran.global_step, "seconds": round(ran.metrics["train_runtime"], 1)}
+        facts |= {"steps": ran.global_step, "best_step": trainer.state.best_global_step}
+        facts["seconds"] = round(ran.metrics["train_runtime"], 1)
         write_record(output, about | facts)
     return output
 

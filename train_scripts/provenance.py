@@ -21,7 +21,8 @@ PACKAGES = ("nyx-retriever", "torch", "transformers", "accelerate", "peft", "dat
 # Where a run writes and how it reports, what is said elsewhere, and what transformers fills in by itself.
 LEFT_OUT = set(
     "output_dir logging_dir run_name dataset model_name_or_path resume hub_token hub_model_id report_to disable_tqdm "
-    "accelerator_config dataloader_pin_memory do_eval debug".split()
+    "accelerator_config dataloader_pin_memory dataloader_drop_last do_eval debug "
+    "remove_unused_columns greater_is_better".split()
 )
 
 # What may change when a run goes on.

@@ -1,0 +1,64 @@
+"""Load a folder as others will, in a process of its own: by the public libraries, offline.
+
+python -m train_scripts.load_back model FOLDER
+python -m train_scripts.load_back dataset FOLDER
+python -m train_scripts.load_back space FOLDER
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from datasets import load_dataset
+from transformers import AutoModel
+
+from dataset_builders.card import DEFAULT, RECORDS, data_files
+from nyx.records import features
+
+
+def load_back(kind: str, folder: Path) -> None:
+    """Start the process. Raises `ValueError` with its last words if the folder doesn't load or isn't what it says."""
+    with tempfile.TemporaryDirectory() as home:
+        environment = os.environ | {"HF_HOME": home, "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+        command = [sys.executable, "-m", "train_scripts.load_back", kind, str(folder)]
+        run = subprocess.run(command, env=environment, cwd=home, capture_output=True, text=True)
+    if run.returncode != 0:
+        words = run.stderr.strip().splitlines()
+        raise ValueError(f"The {kind} does not load back: {words[-1] if words else run.returncode}")
+
+
+def model(folder: Path) -> None:
+    """Embed a text by the code that lies in the folder."""
+    encoder = AutoModel.from_pretrained(folder, trust_remote_code=True)
+    (vector,) = encoder.encode_queries(["Where does this moth live?"])
+    expected, norm = (encoder.config.text_config.hidden_size,), float(np.linalg.norm(vector))
+    if vector.shape != expected or not abs(norm - 1) < 1e-3:
+        raise ValueError(f"an embedding of shape {vector.shape} and norm {norm}; expected {expected} and 1.")
+
+
+def dataset(folder: Path) -> None:
+    """Read every row of every config, and the questions without a config's name."""
+    first = load_dataset(str(folder), streaming=True)
+    if {stream.info.config_name for stream in first.values()} != {DEFAULT}:
+        raise ValueError(f"without a name came another config than {DEFAULT}.")
+    for config, splits in data_files(folder).items():
+        for split, path in splits.items():
+            stream = load_dataset(str(folder), config, split=split, streaming=True)
+            if stream.features != features(RECORDS[config]):
+                raise ValueError(f"{config}/{split} has {stream.features}; expected {features(RECORDS[config])}.")
+            rows = sum(len(batch) for batch in stream.with_format("arrow").iter(1000))
+            if rows != pq.read_metadata(path).num_rows:
+                raise ValueError(f"{rows} rows of {config}/{split} came; expected {pq.read_metadata(path).num_rows}.")
+
+
+def space(folder: Path) -> None:
+    """Let the demo import what it needs from the folder."""
+    subprocess.run([sys.executable, folder / "app.py", "--help"], check=True, stdout=subprocess.DEVNULL)
+
+
+if __name__ == "__main__":
+    {"model": model, "dataset": dataset, "space": space}[sys.argv[1]](Path(sys.argv[2]))
