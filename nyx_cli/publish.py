@@ -13,9 +13,7 @@ def publish_command(
     kind: Annotated[Kind, typer.Argument(help="what the folder is")],
     folder: Annotated[Path, typer.Argument(help="a checkpoint, a dataset folder, or the folder of the demo")],
     name: Annotated[str, typer.Argument(help="repository, as org/name")],
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="build and check, print the card, upload nothing")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="build, check, print the card; upload nothing")] = False,
     private: Annotated[bool, typer.Option("--private", help="create the repository as a private one")] = False,
     revision: Annotated[str | None, typer.Option(help="branch to upload to; created empty if it isn't there")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace what the repository holds")] = False,

@@ -1,8 +1,10 @@
 """A tiny random model, its processor and pages, shared by all tests."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
@@ -20,6 +22,7 @@ from dataset_builders.almanac_tokenizer import build_tokenizer
 from modeling_nyx import NyxModel, NyxProcessor
 from modeling_nyx.content_nyx import Content
 from modeling_nyx.processing_nyx import MAX_PIXELS, MIN_PIXELS
+from tests.hub import TOKEN, Hub, serve
 
 torch.set_num_threads(1)
 
@@ -76,6 +79,17 @@ def tiny_config(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLConfig:
         vision_start_token_id=tokenizer.convert_tokens_to_ids("<|vision_start|>"),
         vision_end_token_id=tokenizer.convert_tokens_to_ids("<|vision_end|>"),
     )
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A Hub of this test's own, which `huggingface_hub` in this process speaks to."""
+    with serve() as server:
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", server.url)
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from datasets import load_dataset
+from datasets import Features, load_dataset
 from transformers import AutoModel
 
 from dataset_builders.card import DEFAULT, RECORDS, data_files
@@ -21,14 +21,14 @@ from nyx.records import features
 
 
 def load_back(kind: str, folder: Path) -> None:
-    """Start the process. Raises `ValueError` with its last words if the folder doesn't load or isn't what it says."""
+    """Start the process. Raises `ValueError` with its error if the folder doesn't load, or isn't what it says."""
     with tempfile.TemporaryDirectory() as home:
         environment = os.environ | {"HF_HOME": home, "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
         command = [sys.executable, "-m", "train_scripts.load_back", kind, str(folder)]
         run = subprocess.run(command, env=environment, cwd=home, capture_output=True, text=True)
     if run.returncode != 0:
-        words = run.stderr.strip().splitlines()
-        raise ValueError(f"The {kind} does not load back: {words[-1] if words else run.returncode}")
+        words = run.stdout or run.stderr.strip().rpartition("\n")[2]
+        raise ValueError(f"The {kind} does not load back: {' '.join(words.split())[:500]}")
 
 
 def model(folder: Path) -> None:
@@ -47,9 +47,10 @@ def dataset(folder: Path) -> None:
         raise ValueError(f"without a name came another config than {DEFAULT}.")
     for config, splits in data_files(folder).items():
         for split, path in splits.items():
+            columns, expected = pq.read_schema(path), features(RECORDS[config])
+            if Features.from_arrow_schema(columns) != expected:
+                raise ValueError(f"{config}/{split} has the columns {columns.names}; expected {expected}.")
             stream = load_dataset(str(folder), config, split=split, streaming=True)
-            if stream.features != features(RECORDS[config]):
-                raise ValueError(f"{config}/{split} has {stream.features}; expected {features(RECORDS[config])}.")
             rows = sum(len(batch) for batch in stream.with_format("arrow").iter(1000))
             if rows != pq.read_metadata(path).num_rows:
                 raise ValueError(f"{rows} rows of {config}/{split} came; expected {pq.read_metadata(path).num_rows}.")
@@ -61,4 +62,8 @@ def space(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    {"model": model, "dataset": dataset, "space": space}[sys.argv[1]](Path(sys.argv[2]))
+    try:
+        {"model": model, "dataset": dataset, "space": space}[sys.argv[1]](Path(sys.argv[2]))
+    except Exception as error:  # whatever a library says of a broken file
+        sys.stdout.write(f"{type(error).__name__}: {error}")
+        sys.exit(1)

@@ -67,7 +67,7 @@ def stage_model(folder: Path, name: str, staged: Path) -> None:
         config = json.loads(path.read_text())
     except ValueError as error:
         raise ValueError(f"{path} is broken: {error}.") from error
-    if config.get("model_type") not in ENCODERS or "auto_map" not in config:
+    if config.get("model_type") not in ENCODERS or not config.get("auto_map"):
         raise ValueError(
             f"{folder} holds a {config.get('model_type')} without Nyx's code. Load it with NyxModel.from_pretrained "
             "and save it with `save_pretrained`."
