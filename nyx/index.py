@@ -76,9 +76,16 @@ class Index:
         folder = Path(folder)
         if (folder / MANIFEST).exists():
             raise ValueError(f"{folder} already holds an index. Open it to add to it, or choose another folder.")
-        index = cls(folder, [], np.empty((0, vectors.shape[-1]), dtype=np.float32), model_name, revision)
-        index.add(chunks, vectors)
+        index = cls.of(chunks, vectors, model_name=model_name, revision=revision)
+        index.folder = folder
         index.save()
+        return index
+
+    @classmethod
+    def of(cls, chunks: Sequence[Chunk], vectors: np.ndarray, *, model_name: str, revision: str = "") -> "Index":
+        """Make an index of chunks and their embeddings (chunks, dim) in memory; it has no folder to be saved to."""
+        index = cls(Path(), [], np.empty((0, vectors.shape[-1]), dtype=np.float32), model_name, revision)
+        index.add(chunks, vectors)
         return index
 
     @classmethod

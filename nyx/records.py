@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import Features, Image, List, Value
+from datasets import Features, Image, List, Value, load_dataset
 from PIL import Image as PILImage
 
 from modeling_nyx.content_nyx import Content, to_content
@@ -142,10 +142,21 @@ def read_records(record: type[Record], path: Path) -> Iterator[Record]:
             )
         for batch in file.iter_batches(batch_size=ROWS_PER_GROUP, columns=names):
             for row in batch.to_pylist():
-                for name in CONTENTS:
-                    if name in row:
-                        row[name] = to_content(row[name])
-                for name in CONTENT_LISTS:
-                    if name in row:
-                        row[name] = [to_content(content) for content in row[name]]
-                yield record(**row)
+                yield _record(record, row)
+
+
+def load_records(record: type[Record], name: str, config: str, split: str) -> Iterator[Record]:
+    """Stream records of one split of a dataset, by its folder or its repository's name; pictures come as bytes."""
+    rows = load_dataset(name, config, split=split, streaming=True).decode(False)
+    for row in rows.select_columns([each.name for each in dataclasses.fields(record)]):  # type: ignore[arg-type]
+        yield _record(record, row)
+
+
+def _record(record: type[Record], row: dict[str, Any]) -> Record:
+    for name in CONTENTS:
+        if name in row:
+            row[name] = to_content(row[name])
+    for name in CONTENT_LISTS:
+        if name in row:
+            row[name] = [to_content(content) for content in row[name]]
+    return record(**row)

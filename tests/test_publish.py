@@ -3,17 +3,22 @@
 import json
 import re
 import shutil
+import socket
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 import yaml
+from gradio_client import Client
 from huggingface_hub import constants
 
 from dataset_builders.almanac import build
-from dataset_builders.schema import QAPair, read_records
+from dataset_builders.schema import Chunk, QAPair, read_records
 from modeling_nyx import NyxModel
 from nyx_cli.main import main
 from tests.hub import serve
@@ -21,6 +26,7 @@ from train_scripts import stage1
 from train_scripts.load_back import load_back
 from train_scripts.publish import publish
 
+ROOT = Path(__file__).parents[1]
 TEXT = "Where does the moth Vela mirabilis live?"
 STEPS = "--max_steps 2 --warmup_steps 0 --eval_steps 1 --save_steps 1 --logging_steps 1".split()
 
@@ -99,6 +105,65 @@ print(json.dumps([{split: rows["id"][:] for split, rows in qa.items()}, pictures
     for split in ("train", "validation", "test"):
         assert ids[split] == [pair.id for pair in read_records(QAPair, dataset / "qa" / f"{split}.parquet")]
     assert len(pictures) > 3 and all(side >= 28 for size in pictures for side in size)
+
+
+def test_sentence_transformers_load_it_by_its_name(published, trained, tmp_path):
+    code = f"""
+from sentence_transformers import SentenceTransformer
+model = SentenceTransformer("org/nyx", trust_remote_code=True)
+print(json.dumps(model.encode_query([{TEXT!r}]).tolist()))
+"""
+    here = NyxModel.from_pretrained(trained).encode_queries([TEXT])
+    assert np.abs(np.array(run_elsewhere(published, tmp_path, code)) - here).max() < 1e-5
+
+
+def test_the_demo_searches_what_was_published(published, dataset, tmp_path):
+    """Of the clone only `space` and the installed `nyx` take part; model and corpus come from the Hub."""
+    port = free_port()
+    environment = published.environment(tmp_path / "home", token=None)
+    environment |= {"GRADIO_SERVER_PORT": str(port), "GRADIO_TEMP_DIR": str(tmp_path / "gradio")}
+    command = [sys.executable, ROOT / "space" / "app.py", "--model", "org/nyx", "--dataset", "org/nyxqa"]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(map(str, command), cwd=tmp_path, env=environment, stdout=log, stderr=log)
+    try:
+        wait_for(f"http://127.0.0.1:{port}/config", process)
+        client = Client(f"http://127.0.0.1:{port}", verbose=False, download_files=str(tmp_path))
+        (message,) = client.predict({"text": TEXT, "files": []}, 1, api_name="/search")
+    finally:
+        process.kill()
+        process.wait()
+    texts = [part["text"] for part in message["content"] if part["type"] == "text"]
+    chunks = {chunk.source for chunk in read_records(Chunk, dataset / "corpus" / "test.parquet")}
+    assert re.match(r"1 · 0\.\d+ · (.*)", texts[0])[1] in chunks and len(texts) > 1
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def wait_for(address: str, process: subprocess.Popen) -> None:
+    for _ in range(300):
+        assert process.poll() is None, "the demo ended"
+        with suppress(httpx.TransportError):
+            if httpx.get(address).status_code == 200:
+                return
+        time.sleep(0.3)
+    raise TimeoutError(address)
+
+
+def test_a_space_brings_what_it_imports(hub, tmp_path):
+    publish("space", ROOT / "space", "org/nyx-demo")
+    files = hub.files("space", "org/nyx-demo")
+    assert {"app.py", "README.md", "requirements.txt", "nyx/index.py", "modeling_nyx/modeling_nyx.py"} <= set(files)
+    (tmp_path / "app.py").write_text("import nyx.absent")
+    shutil.copy(ROOT / "space" / "README.md", tmp_path)
+    with pytest.raises(ValueError, match="does not load back: .*No module named 'nyx.absent'"):
+        publish("space", tmp_path, "org/other")
+    (tmp_path / "README.md").write_text("no header")
+    with pytest.raises(ValueError, match="is no Space: expected app.py, and README.md with `sdk: gradio`"):
+        publish("space", tmp_path, "org/other")
 
 
 def test_only_what_loaders_need_is_there(published, trained, dataset):

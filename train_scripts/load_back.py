@@ -57,8 +57,13 @@ def dataset(folder: Path) -> None:
 
 
 def space(folder: Path) -> None:
-    """Let the demo import what it needs from the folder."""
-    subprocess.run([sys.executable, folder / "app.py", "--help"], check=True, stdout=subprocess.DEVNULL)
+    """Let the demo import what it needs, all of it from the folder."""
+    code = "import app, nyx, modeling_nyx\nfor module in (app, nyx, modeling_nyx): print(module.__file__)"
+    run = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+    if run.returncode != 0:
+        raise ValueError(run.stderr.strip().rpartition("\n")[2])
+    if outside := [path for path in run.stdout.split() if not Path(path).is_relative_to(folder)]:
+        raise ValueError(f"the demo imports {outside}, which it does not bring.")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ nyx publish space space org/nyx-demo
 import json
 import tempfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 from dataset_builders.card import CARD, STEPS, card_text, data_files
@@ -95,7 +96,15 @@ def _dataset_files(folder: Path) -> Iterator[Path]:
 
 def stage_space(folder: Path, name: str, staged: Path) -> None:
     """Gather the demo's files, and the packages that it imports."""
-    raise NotImplementedError
+    if not (folder / "app.py").is_file() or "sdk: gradio" not in (folder / CARD).read_text():
+        raise ValueError(f"{folder} is no Space: expected app.py, and README.md with `sdk: gradio` in its header.")
+    for path in folder.iterdir():
+        if path.suffix in (".py", ".md", ".txt"):
+            _link(path, folder, staged)
+    for package in ("nyx", "modeling_nyx"):
+        source = Path(str(find_spec(package).origin)).parent  # type: ignore[union-attr]
+        for path in source.glob("*.py"):
+            _link(path, source.parent, staged)
 
 
 def _link(path: Path, folder: Path, staged: Path) -> None:
