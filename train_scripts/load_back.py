@@ -62,7 +62,7 @@ def space(folder: Path) -> None:
     run = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
     if run.returncode != 0:
         raise ValueError(run.stderr.strip().rpartition("\n")[2])
-    if outside := [path for path in run.stdout.split() if not Path(path).is_relative_to(folder)]:
+    if outside := [path for path in run.stdout.split() if not Path(path).is_relative_to(folder.resolve())]:
         raise ValueError(f"the demo imports {outside}, which it does not bring.")
 
 
