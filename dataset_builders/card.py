@@ -83,7 +83,6 @@ def card_text(folder: Path, name: str) -> str:
         for config, splits in found.items()
     }
     header = DatasetCardData(
-        license="apache-2.0",
         pretty_name="NyxQA",
         task_categories=["question-answering", "visual-question-answering"],
         tags=["retrieval", "multimodal", "interleaved"],

@@ -22,7 +22,8 @@ from dataset_builders.almanac_tokenizer import build_tokenizer
 from modeling_nyx import NyxModel, NyxProcessor
 from modeling_nyx.content_nyx import Content
 from modeling_nyx.processing_nyx import MAX_PIXELS, MIN_PIXELS
-from tests.hub import TOKEN, Hub, serve
+from tests.hub import Hub, serve
+from tests.hub_pages import TOKEN
 
 torch.set_num_threads(1)
 

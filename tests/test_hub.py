@@ -7,7 +7,7 @@ import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
-from tests.hub import TOKEN
+from tests.hub_pages import TOKEN
 
 DATA = b"weights" * 100
 OID = hashlib.sha256(DATA).hexdigest()

@@ -16,6 +16,7 @@ from gradio_client import Client, handle_file
 from PIL import Image
 
 from nyx.index import Index
+from nyx.models import fingerprint
 from nyx.records import Chunk, image_bytes, write_records
 from tests.conftest import colored, picture, text
 
@@ -116,16 +117,20 @@ def test_texts_are_shown_as_text(address):
     assert results["render_markdown"] is False and results["sanitize_html"] is True
 
 
-def test_a_datasets_corpus_becomes_an_index(model, chunks, tmp_path):
-    model.save_pretrained(tmp_path / "model")
+def test_an_index_is_opened_or_made_of_a_datasets_corpus(model, chunks, tmp_path):
+    name = str(tmp_path / "model")
+    model.save_pretrained(name)
     folder = tmp_path / "nyxqa"
     stored = [Chunk(c.id, c.document_id, c.source, [_stored(item) for item in c.content]) for c in chunks]
     write_records(stored, folder / "corpus" / "test.parquet")
     header = {"configs": [{"config_name": "corpus", "data_files": [{"split": "test", "path": "corpus/test.parquet"}]}]}
     (folder / "README.md").write_text(f"---\n{yaml.safe_dump(header)}---\n")
     app = load_app()
-    _, index = app.open_index(str(tmp_path / "model"), "", str(folder), "test")
+    _, index = app.open_index(name, "", str(folder), "test")
     assert index.chunks == stored
+    Index.create(tmp_path / "index", stored, index.vectors, model_name=name, revision=fingerprint(name))
+    _, opened = app.open_index("", str(tmp_path / "index"), "", "")
+    assert opened.chunks == stored and (opened.vectors == index.vectors).all()
     with pytest.raises(ValueError, match="Name it with --model"):
         app.open_index("", "", str(folder), "test")
 

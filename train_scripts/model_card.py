@@ -21,7 +21,6 @@ def model_card(folder: Path, name: str) -> str:
     runs = _runs(_read(folder / TRAINING))
     start = runs[0]["start"] if runs else {}
     header = ModelCardData(
-        license="apache-2.0",
         library_name="transformers",
         pipeline_tag="feature-extraction",
         # A start without a hash was a repository's name.

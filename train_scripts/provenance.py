@@ -93,12 +93,17 @@ def hardware() -> str:
 
 def commit() -> str | None:
     """Return the commit of the checkout that this file is in, marked if files differ from it; None outside of one."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        run = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
-    except FileNotFoundError:
+        # An environment may lie in another project's checkout.
+        _git("ls-files", "--error-unmatch", Path(__file__).name)
+        return _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    except (FileNotFoundError, subprocess.CalledProcessError):
         return None
-    return run.stdout.strip() or None
+
+
+def _git(*arguments: str) -> str:
+    run = subprocess.run(["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    return run.stdout.strip()
 
 
 def _changed(arguments: Any) -> Iterator[tuple[str, Any]]:

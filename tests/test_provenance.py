@@ -1,0 +1,31 @@
+"""A run's record names its commit and no place of this machine."""
+
+import subprocess
+
+from train_scripts import provenance
+from train_scripts.provenance import commit, shown
+
+
+def test_the_commit_is_that_of_the_checkout_the_code_is_in(tmp_path, monkeypatch):
+    def git(*arguments):
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        return subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True)
+
+    here = tmp_path / "provenance.py"
+    monkeypatch.setattr(provenance, "__file__", str(here))
+    here.write_text("a")
+    assert commit() is None
+    git("init")
+    git("commit", "--allow-empty", "-m", "another project")
+    assert commit() is None
+    git("add", ".")
+    git("commit", "-m", "this one")
+    head = git("rev-parse", "HEAD").stdout.strip()
+    assert commit() == head
+    here.write_text("b")
+    assert commit() == f"{head}-dirty"
+
+
+def test_folders_are_named_without_their_place(tmp_path):
+    assert shown(tmp_path / "stage1") == "stage1"
+    assert shown("runs/demo/stage1") == "runs/demo/stage1" and shown("Qwen/Qwen2.5-VL-3B") == "Qwen/Qwen2.5-VL-3B"
