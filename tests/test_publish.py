@@ -221,6 +221,11 @@ def bad(tmp_path, model) -> Path:
     return tmp_path / "model"
 
 
+def unfinished(folder: Path) -> None:
+    about = {"stage": "stage 1", "start": {"name": "a", "sha256": "b"}, "arguments": {}}
+    (folder / "training.json").write_text(json.dumps(about))
+
+
 def edit(folder: Path, **values) -> None:
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
@@ -235,6 +240,7 @@ def edit(folder: Path, **values) -> None:
         (lambda folder: (folder / "config.json").write_text("{"), "config.json is broken"),
         (lambda folder: edit(folder, model_type="bert"), "holds a bert without Nyx's code"),
         (lambda folder: edit(folder, auto_map=None), "holds a qwen2_5_vl without Nyx's code"),
+        (lambda folder: unfinished(folder), "The run in .* has not ended"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"{}" * 50), "does not load back"),
         (lambda folder: (folder / "modeling_nyx.py").unlink(), "does not load back"),
     ],

@@ -16,9 +16,14 @@ COLUMNS = ("recall@1", "recall@5", "mrr", "answer_em")
 
 
 def model_card(folder: Path, name: str) -> str:
-    """Write the card of the model in `folder`, to be loaded as `name`; what the folder doesn't record is left out."""
+    """Write the card of the model in `folder`, to be loaded as `name`; what the folder doesn't record is left out.
+
+    Raises `ValueError` if the record is of a run that has not ended: the weights are not its.
+    """
     config, processor = _read(folder / "config.json"), _read(folder / "processor_config.json")
     runs = _runs(_read(folder / TRAINING))
+    if runs and "steps" not in runs[-1]:
+        raise ValueError(f"The run in {folder} has not ended: {TRAINING} doesn't say what came of it. Train on first.")
     start = runs[0]["start"] if runs else {}
     header = ModelCardData(
         library_name="transformers",

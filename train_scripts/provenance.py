@@ -24,7 +24,6 @@ LEFT_OUT = set(
     "accelerator_config dataloader_pin_memory dataloader_drop_last do_eval debug "
     "remove_unused_columns greater_is_better".split()
 )
-
 # What may change when a run goes on.
 HOW_LONG = set(
     "max_steps num_train_epochs eval_steps save_steps save_total_limit logging_steps patience "
