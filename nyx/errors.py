@@ -11,4 +11,5 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError, ImportError) as error:
-        sys.exit(f"Error: {error}")
+        sys.stderr.write(f"Error: {' '.join(str(error).split())}\n")
+        sys.exit(1)

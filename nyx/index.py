@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from modeling_nyx.content_nyx import Content
+from modeling_nyx.content_nyx import Content, to_content
 from modeling_nyx.modeling_nyx import truncate
-from nyx.records import Chunk, read_records, write_records
+from nyx.records import Chunk, content_id, read_records, write_records
 
 MANIFEST = "manifest.json"
 FORMAT = 1
+FILES = {"vectors", "documents"}
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,9 @@ class Manifest:
     format: int = FORMAT
 
 
+KINDS = {"model": str, "revision": str, "dim": int, "count": int, "generation": int, "files": dict, "checksums": dict}
+
+
 def _faiss() -> Any:
     try:
         import faiss
@@ -66,6 +71,8 @@ class Index:
     def __init__(self, folder: Path, chunks: list[Chunk], vectors: np.ndarray, model_name: str, revision: str) -> None:
         self.folder, self.chunks, self.vectors = folder, chunks, vectors
         self.model_name, self.revision = model_name, revision
+        # Which save of the folder this index is, 0 before the first; and whether chunks came since.
+        self.generation, self._unsaved = 0, True
         self._searchers: dict[int, Any] = {}
 
     @classmethod
@@ -92,13 +99,18 @@ class Index:
     def open(cls, folder: str | Path, *, model_name: str | None = None, revision: str | None = None) -> "Index":
         """Open a saved index; with `model_name` or `revision`, refuse one that another model made.
 
+        Revisions decide where both have one: the same model may be named in several ways, and be moved.
         Raises `ValueError` when the folder is no index, was made by a newer format, or its files are damaged.
         """
         folder = Path(folder)
-        manifest = _read_manifest(folder)
-        made = f"{manifest.model} {manifest.revision}".strip()
-        given = f"{model_name or manifest.model} {revision or manifest.revision}".strip()
-        if made != given:
+        manifest = read_manifest(folder)
+        if revision and manifest.revision:
+            same = revision == manifest.revision
+        else:
+            same = model_name in (None, manifest.model)
+        if not same:
+            made = f"{manifest.model} {manifest.revision}".strip()
+            given = f"{model_name or manifest.model} {revision or manifest.revision}".strip()
             raise ValueError(
                 f"{folder} was made with the model {made!r}, but is opened with {given!r}. Embeddings of different "
                 "models cannot be compared: index the chunks again, or search with the first."
@@ -109,22 +121,30 @@ class Index:
                 raise ValueError(
                     f"{path} is missing or damaged: it does not match {MANIFEST}. Index the chunks again."
                 )
-        vectors = load_file(folder / Path(manifest.files["vectors"]).name)["vectors"]
+        try:
+            vectors = load_file(folder / Path(manifest.files["vectors"]).name)["vectors"]
+        except (SafetensorError, KeyError) as error:
+            raise ValueError(f"{folder} holds no readable vectors ({error}). Index the chunks again.") from error
         chunks = list(read_records(Chunk, folder / Path(manifest.files["documents"]).name))
-        return cls(folder, chunks, vectors, manifest.model, manifest.revision)
+        if vectors.shape != (len(chunks), manifest.dim):
+            raise ValueError(f"{folder} holds vectors of shape {vectors.shape} for {len(chunks)} chunks. Index again.")
+        index = cls(folder, chunks, vectors, manifest.model, manifest.revision)
+        index.generation, index._unsaved = manifest.generation, False
+        return index
 
     def add(self, chunks: Sequence[Chunk], vectors: np.ndarray) -> int:
-        """Add chunks whose id is new, and return how many; `save` keeps them. Raises `ValueError` on odd vectors."""
+        """Add chunks whose id is new, and return how many; `save` keeps them.
+
+        Raises `ValueError` on odd vectors, and on chunks without id or content, or with one id for two contents.
+        """
         if vectors.shape != (len(chunks), self.vectors.shape[1]):
             expected = (len(chunks), self.vectors.shape[1])
             raise ValueError(f"Vectors of shape {vectors.shape} came for {len(chunks)} chunks; expected {expected}.")
         if not np.isfinite(vectors).all() or not np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3):
             raise ValueError("Vectors must be finite and of norm 1, as the model gives them.")
-        known, new = self.ids, []
-        for position, chunk in enumerate(chunks):
-            if chunk.id not in known:
-                known.add(chunk.id)
-                new.append(position)
+        known = self.ids
+        new = [position for position in distinct(chunks) if chunks[position].id not in known]
+        self._unsaved = self._unsaved or bool(new)
         self.chunks += [chunks[position] for position in new]
         self.vectors = np.concatenate([self.vectors, vectors[new].astype(np.float32)])
         self._searchers.clear()
@@ -135,27 +155,44 @@ class Index:
         return {chunk.id for chunk in self.chunks}
 
     def save(self) -> None:
-        """Write the next generation of the files, then the manifest, then remove the last generation."""
+        """Write the next generation of the files, then the manifest, then remove the last generation.
+
+        Does nothing if no chunk came since the last save. Raises `ValueError` if the folder changed meanwhile; a
+        failure leaves it as it was.
+        """
+        if not self._unsaved:
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
-        old = _read_manifest(self.folder) if (self.folder / MANIFEST).exists() else None
-        generation = old.generation + 1 if old else 1
+        old = read_manifest(self.folder) if (self.folder / MANIFEST).exists() else None
+        found = old.generation if old else 0
+        if found != self.generation:
+            raise ValueError(
+                f"{self.folder} was saved by another run since it was opened here (generation {found}; expected "
+                f"{self.generation}). Nothing was written: open it again, and add what it lacks."
+            )
+        generation = self.generation + 1
         files = {"vectors": f"vectors-{generation}.safetensors", "documents": f"documents-{generation}.parquet"}
-        aside = self.folder / f".vectors-{generation}.partial"
-        save_file({"vectors": self.vectors}, aside)
-        os.replace(aside, self.folder / files["vectors"])
-        write_records(self.chunks, self.folder / files["documents"])
-        manifest = Manifest(
-            model=self.model_name,
-            revision=self.revision,
-            dim=self.vectors.shape[1],
-            count=len(self.chunks),
-            generation=generation,
-            files=files,
-            checksums={kind: _checksum(self.folder / name) for kind, name in files.items()},
-        )
-        aside = self.folder / f".{MANIFEST}.partial"
-        aside.write_text(json.dumps(asdict(manifest), indent=2) + "\n")
+        aside = self.folder / f".generation-{generation}.partial"
+        try:
+            save_file({"vectors": self.vectors}, aside)
+            os.replace(aside, self.folder / files["vectors"])
+            write_records(self.chunks, self.folder / files["documents"])
+            manifest = Manifest(
+                model=self.model_name,
+                revision=self.revision,
+                dim=self.vectors.shape[1],
+                count=len(self.chunks),
+                generation=generation,
+                files=files,
+                checksums={kind: _checksum(self.folder / name) for kind, name in files.items()},
+            )
+            aside.write_text(json.dumps(asdict(manifest), indent=2) + "\n")
+        except BaseException:
+            for name in (aside.name, *files.values()):
+                (self.folder / name).unlink(missing_ok=True)
+            raise
         os.replace(aside, self.folder / MANIFEST)
+        self.generation, self._unsaved = generation, False
         for name in old.files.values() if old else ():
             (self.folder / Path(name).name).unlink(missing_ok=True)
 
@@ -165,7 +202,11 @@ class Index:
             raise ValueError(f"Queries of shape {query_vectors.shape}; expected (queries, {self.vectors.shape[1]}).")
         if k < 1:
             raise ValueError(f"k is {k}; expected at least 1.")
-        dim = dim or self.vectors.shape[1]
+        if not np.isfinite(query_vectors).all():
+            raise ValueError("Queries must be finite, as the model gives them.")
+        dim = self.vectors.shape[1] if dim is None else dim
+        if not 1 <= dim <= self.vectors.shape[1]:
+            raise ValueError(f"dim is {dim}; expected 1 to {self.vectors.shape[1]}, the size of the embeddings.")
         if dim not in self._searchers:
             self._searchers[dim] = _faiss().IndexFlatIP(dim)
             self._searchers[dim].add(np.ascontiguousarray(truncate(self.vectors, dim)))
@@ -186,14 +227,44 @@ class Index:
         return Hit(chunk.id, score, chunk.content, chunk.source)
 
 
-def _read_manifest(folder: Path) -> Manifest:
+def distinct(chunks: Sequence[Chunk]) -> list[int]:
+    """Return the first position of every id.
+
+    Raises `ValueError` for a chunk without id or content, and where two contents have the same id.
+    """
+    first: dict[str, int] = {}
+    for position, chunk in enumerate(chunks):
+        if not isinstance(chunk.id, str) or not chunk.id:
+            raise ValueError(f"Chunk {position} of {len(chunks)} has the id {chunk.id!r}; expected a string.")
+        try:
+            to_content(chunk.content)
+        except ValueError as error:
+            raise ValueError(f"Chunk {chunk.id}: {error}") from error
+        other = chunks[first.setdefault(chunk.id, position)]
+        if other is not chunk and content_id(other.content) != content_id(chunk.content):
+            raise ValueError(f"Two chunks with different content have the id {chunk.id}. Give each its own.")
+    return list(first.values())
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read what an index says of itself. Raises `ValueError` if there is none, or not of this version."""
     path = folder / MANIFEST
     if not path.is_file():
         raise ValueError(f"{folder} holds no index: there is no {MANIFEST}. Make one with `nyx index`.")
     try:
-        manifest = Manifest(**json.loads(path.read_text()))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path} is no manifest of this version ({error}). Index the chunks again.") from error
-    if manifest.format != FORMAT:
-        raise ValueError(f"{path} has format {manifest.format}; this version reads {FORMAT}. Update nyx-retriever.")
+        values = json.loads(path.read_text())
+        version = values["format"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is no index's manifest ({error!r}). Index the chunks again.") from error
+    if version != FORMAT:
+        raise ValueError(f"{path} has format {version}; this version reads {FORMAT}. Update nyx-retriever.")
+    try:
+        manifest = Manifest(**values)
+    except TypeError as error:
+        raise ValueError(f"{path} is damaged ({error}). Index the chunks again.") from error
+    if odd := sorted(name for name, kind in KINDS.items() if not isinstance(values[name], kind)):
+        raise ValueError(f"{path} is damaged ({', '.join(odd)}). Index the chunks again.")
+    for name in ("files", "checksums"):
+        if values[name].keys() != FILES or not all(isinstance(each, str) for each in values[name].values()):
+            raise ValueError(f"{path} is damaged ({name}). Index the chunks again.")
     return manifest

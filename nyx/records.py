@@ -5,7 +5,8 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -128,35 +129,77 @@ def write_records(records: Iterable[Any], path: Path) -> int:
     return count
 
 
+def write_dropped(left_out: Sequence[dict[str, str]], path: Path) -> None:
+    """Write what a step left out, a JSON object with its `reason` a line; without any, remove an earlier run's."""
+    if not left_out:
+        path.unlink(missing_ok=True)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    aside.write_text("".join(json.dumps(each) + "\n" for each in left_out))
+    os.replace(aside, path)
+
+
+@contextmanager
+def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
+    """Open a Parquet file; whatever is found wrong with it, then or while it is read, is a `ValueError` naming it."""
+    try:
+        with pq.ParquetFile(path) as file:
+            yield file
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path} cannot be read as Parquet: {error}") from error
+
+
 def read_records(record: type[Record], path: Path) -> Iterator[Record]:
     """Read records of one kind, pictures as bytes.
 
-    Raises `ValueError` when the file lacks a column, naming those it has.
+    Raises `ValueError` when the file lacks a column, naming those it has, and for a row that is no such record.
     """
     names = [each.name for each in dataclasses.fields(record)]  # type: ignore[arg-type]
-    with pq.ParquetFile(path) as file:
+    with open_parquet(path) as file:
         missing = set(names) - set(file.schema_arrow.names)
         if missing:
             raise ValueError(
                 f"{path} has columns {file.schema_arrow.names}, but {record.__name__} needs {sorted(missing)} too."
             )
+        number = 0
         for batch in file.iter_batches(batch_size=ROWS_PER_GROUP, columns=names):
-            for row in batch.to_pylist():
-                yield _record(record, row)
+            for place in range(batch.num_rows):
+                try:
+                    found = from_row(record, batch.slice(place, 1).to_pylist()[0])
+                except (TypeError, ValueError) as error:
+                    raise ValueError(f"{path}, row {number}: {error}") from error
+                yield found
+                number += 1
 
 
 def load_records(record: type[Record], name: str, config: str, split: str) -> Iterator[Record]:
     """Stream records of one split of a dataset, by its folder or its repository's name; pictures come as bytes."""
     rows = load_dataset(name, config, split=split, streaming=True).decode(False)
     for row in rows.select_columns([each.name for each in dataclasses.fields(record)]):  # type: ignore[arg-type]
-        yield _record(record, row)
+        yield from_row(record, row)
 
 
-def _record(record: type[Record], row: dict[str, Any]) -> Record:
+def from_row(record: type[Record], row: dict[str, Any]) -> Record:
+    """Make a record of a Parquet row.
+
+    Raises `ValueError` for one without an id or content, or with a picture that isn't a file's bytes.
+    """
+    if not isinstance(row["id"], str) or not row["id"]:
+        raise ValueError(f"The id is {row['id']!r}; expected a string.")
     for name in CONTENTS:
         if name in row:
-            row[name] = to_content(row[name])
+            row[name] = _from_row(row[name])
     for name in CONTENT_LISTS:
         if name in row:
-            row[name] = [to_content(content) for content in row[name]]
+            row[name] = [_from_row(content) for content in row[name]]
     return record(**row)
+
+
+def _from_row(value: Any) -> Content:
+    content = to_content(value)
+    for item in content:
+        # A path in a file is somebody else's: following it would read, and hand on, any file of this machine.
+        if item["type"] == "image" and not isinstance(item["image"], bytes):
+            raise ValueError(f"The picture is {item['image']!r:.200}; expected a file's bytes.")
+    return content

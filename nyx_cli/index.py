@@ -1,14 +1,16 @@
 """`nyx index`: chunks → an index."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import numpy as np
 import typer
 
-from nyx.index import MANIFEST, Index
+from nyx.index import MANIFEST, Index, distinct
 from nyx.models import fingerprint, load_encoder
-from nyx.records import Chunk, read_records
+from nyx.records import Chunk, read_records, write_dropped
 
 SHARD = 1024
 SAVE_EVERY = 120.0
@@ -22,31 +24,58 @@ def index_command(
 ) -> None:
     """Embed chunks, and keep them with their vectors.
 
-    Run it again to go on after an interruption, or to add new chunks: those that are there are skipped.
+    Run it again to go on after an interruption, or to add new chunks: those that are there are skipped. Chunks that
+    cannot be read are left out, and written beside the index with the reason.
 
         nyx index chunks.parquet -o index/ --model runs/demo/stage2
     """
     records = list(read_records(Chunk, chunks))
-    encoder, revision = load_encoder(model), fingerprint(model)
+    revision = fingerprint(model)
     existing = (output / MANIFEST).exists()
     index = Index.open(output, model_name=model, revision=revision) if existing else None
-    known = index.ids if index else set()
-    todo = [chunk for chunk in records if chunk.id not in known]
+    encoder, known = load_encoder(model), index.ids if index else set()
+    todo = [records[position] for position in distinct(records) if records[position].id not in known]
+    left_out: list[dict[str, str]] = []
     started = saved = time.monotonic()
     for start in range(0, len(todo), SHARD):
-        shard = todo[start : start + SHARD]
-        contents = [chunk.content for chunk in shard]
-        vectors = encoder.encode_documents(contents, batch_tokens=batch_tokens, show_progress=True)
-        if index is None:
-            index = Index.create(output, shard, vectors, model_name=model, revision=revision)
-        else:
+        shard, vectors = _embed(encoder, todo[start : start + SHARD], batch_tokens, left_out)
+        if index is not None:
             index.add(shard, vectors)
-        if time.monotonic() - saved > SAVE_EVERY:
+        elif shard:
+            index = Index.create(output, shard, vectors, model_name=model, revision=revision)
+        if index is not None and time.monotonic() - saved > SAVE_EVERY:
             index.save()
             saved = time.monotonic()
+    beside = output.with_name(f"{output.resolve().name}.dropped.jsonl")
+    write_dropped(left_out, beside)
+    see = f", {len(left_out)} left out, see {beside}" if left_out else ""
     if index is None:
-        raise ValueError(f"{chunks} holds no chunks.")
-    if todo:
-        index.save()
-    rate = len(todo) / max(time.monotonic() - started, 1e-9)
-    typer.echo(f"{len(todo)} chunks embedded ({rate:.1f} chunks/s), {len(records) - len(todo)} were there → {output}")
+        raise ValueError(f"{chunks} holds no chunks to index{see}.")
+    index.save()
+    embedded = len(todo) - len(left_out)
+    rate = embedded / max(time.monotonic() - started, 1e-9)
+    there = len(records) - len(todo)
+    typer.echo(f"{embedded} chunks embedded ({rate:.1f} chunks/s), {there} were there{see} → {output}")
+
+
+def _embed(
+    encoder: Any, chunks: Sequence[Chunk], batch_tokens: int, left_out: list[dict[str, str]]
+) -> tuple[Sequence[Chunk], np.ndarray]:
+    """Embed chunks; those that the encoder refuses are told to `left_out`, and the others returned with theirs."""
+    try:
+        contents = [chunk.content for chunk in chunks]
+        return chunks, encoder.encode_documents(contents, batch_tokens=batch_tokens, show_progress=True)
+    except ValueError:
+        readable = [chunk for chunk in chunks if _is_readable(encoder, chunk, left_out)]
+        if len(readable) == len(chunks):
+            raise
+    return _embed(encoder, readable, batch_tokens, left_out)
+
+
+def _is_readable(encoder: Any, chunk: Chunk, left_out: list[dict[str, str]]) -> bool:
+    try:
+        encoder.processor.pack([chunk.content])
+    except ValueError as error:
+        left_out.append({"id": chunk.id, "source": chunk.source, "reason": str(error)})
+        return False
+    return True

@@ -1,8 +1,8 @@
 """`nyx ingest`: pages → chunks."""
 
-import json
 import time
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -10,8 +10,9 @@ import typer
 from tqdm import tqdm
 
 from dataset_builders.chunks import CHUNK_IMAGES, CHUNK_TOKENS, chunk_documents, piece_counter, tokenizer_counter
-from dataset_builders.schema import write_records
-from dataset_builders.sources import count_pages, read_pages
+from dataset_builders.schema import Chunk, Document, write_records
+from dataset_builders.sources import Dropped, count_pages, read_pages
+from nyx.records import write_dropped
 
 
 def ingest_command(
@@ -35,30 +36,41 @@ def ingest_command(
         left_out.append({"source": page, "reason": reason})
 
     pages = read_pages(source, dropped)
+    if output.is_dir() or (output.exists() and output.samefile(source)):
+        raise ValueError(f"{output} is {'a folder' if output.is_dir() else 'the source itself'}. Name another file.")
     count = tokenizer_counter(tokenizer) if tokenizer else piece_counter()
-    read, pictures, started = 0, 0, time.monotonic()
-
-    def counted():  # type: ignore[no-untyped-def]
-        nonlocal read
-        for page in tqdm(pages, total=count_pages(source), desc="pages"):
-            read += 1
-            yield page
-
-    seen: Counter[str] = Counter()
-
-    def unique():  # type: ignore[no-untyped-def]
-        nonlocal pictures
-        for chunk in chunk_documents(counted(), count, tokens, images):
-            seen[chunk.id] += 1
-            if seen[chunk.id] > 1:
-                dropped(chunk.source, f"chunk {chunk.id} came before")
-                continue
-            pictures += sum(item["type"] == "image" for item in chunk.content)
-            yield chunk
-
-    written = write_records(unique(), output)
+    counts, started = Counter[str](), time.monotonic()
+    read = _counted(tqdm(pages, total=count_pages(source), desc="pages"), counts)
+    chunks = _unique(chunk_documents(read, count, tokens, images), dropped, counts)
     beside = output.with_suffix(".dropped.jsonl")
-    beside.write_text("".join(json.dumps(each) + "\n" for each in left_out))
-    seconds = time.monotonic() - started
-    typer.echo(f"{read} pages → {written} chunks with {pictures} pictures, {read / seconds:.1f} pages/s → {output}")
+    try:
+        written = write_records(chunks, output)
+    except ValueError as error:
+        if not left_out:
+            raise
+        write_dropped(left_out, beside)
+        raise ValueError(f"{error} {len(left_out)} left out, see {beside}.") from error
+    write_dropped(left_out, beside)
+    rate = counts["pages"] / (time.monotonic() - started)
+    typer.echo(
+        f"{counts['pages']} pages → {written} chunks with {counts['pictures']} pictures, {rate:.1f} pages/s → {output}"
+    )
     typer.echo(f"{len(left_out)} left out{f', see {beside}' if left_out else ''}")
+
+
+def _counted(pages: Iterable[Document], counts: Counter[str]) -> Iterator[Document]:
+    for page in pages:
+        counts["pages"] += 1
+        yield page
+
+
+def _unique(chunks: Iterable[Chunk], dropped: Dropped, counts: Counter[str]) -> Iterator[Chunk]:
+    """Yield every chunk once, and count its pictures."""
+    seen: set[str] = set()
+    for chunk in chunks:
+        if chunk.id in seen:
+            dropped(chunk.source, f"chunk {chunk.id} came before")
+            continue
+        seen.add(chunk.id)
+        counts["pictures"] += sum(item["type"] == "image" for item in chunk.content)
+        yield chunk

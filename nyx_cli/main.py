@@ -1,10 +1,10 @@
 """The `nyx` command."""
 
-import sys
 from collections.abc import Sequence
 
 import typer
 
+from nyx.errors import plain_errors
 from nyx_cli.index import index_command
 from nyx_cli.ingest import ingest_command
 from nyx_cli.publish import publish_command
@@ -26,8 +26,5 @@ app.command("publish")(publish_command)
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a command; what the user can put right is one line on stderr and exit status 1."""
-    try:
+    with plain_errors():
         app(args=argv)
-    except (ValueError, OSError, ImportError) as error:
-        typer.echo(f"Error: {' '.join(str(error).split())}", err=True)
-        sys.exit(1)

@@ -1,16 +1,17 @@
 """The command line does the whole way, and tells users what is wrong in one line."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from dataset_builders.schema import Chunk, read_records
+from dataset_builders.schema import Chunk, read_records, write_records
 from nyx.index import Index
 from nyx_cli.main import main
-from tests.conftest import colored
+from tests.conftest import colored, text
 
 
 @pytest.fixture
@@ -27,6 +28,15 @@ def run(*arguments) -> None:
     with pytest.raises(SystemExit) as end:
         main([str(argument) for argument in arguments])
     assert end.value.code == 0
+
+
+def refused(*arguments, capsys) -> str:
+    """Run a command that fails, and return its one line."""
+    with pytest.raises(SystemExit) as end:
+        main([str(argument) for argument in arguments])
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert end.value.code == 1 and error.startswith("Error: ")
+    return error
 
 
 @pytest.fixture
@@ -60,40 +70,91 @@ def test_what_is_left_out_is_told(pages, tmp_path, capsys):
     assert json.loads(line)["source"] == "0.md" and "cannot be read" in json.loads(line)["reason"]
 
 
+def test_reasons_are_written_when_nothing_is_left(tmp_path, capsys):
+    (tmp_path / "pages").mkdir()
+    (tmp_path / "pages" / "a.md").write_text("![x](none.png)")
+    error = refused("ingest", tmp_path / "pages", "-o", tmp_path / "out" / "c.parquet", capsys=capsys)
+    assert "No records to write" in error and "2 left out, see" in error and "c.dropped.jsonl" in error
+    lines = (tmp_path / "out" / "c.dropped.jsonl").read_text().splitlines()
+    assert ["No such picture" in line or "empty page" in line for line in lines] == [True, True]
+
+
+def test_the_source_is_never_overwritten(tmp_path, capsys):
+    source = tmp_path / "o.parquet"
+    write_records([Chunk("1", "d", "s", [text("a")])], source)
+    data = source.read_bytes()
+    (tmp_path / "link.parquet").symlink_to(source)
+    for output in (source, tmp_path / "link.parquet"):
+        assert "is the source itself" in refused("ingest", source, "-o", output, capsys=capsys)
+    assert "is a folder" in refused("ingest", source, "-o", tmp_path, capsys=capsys)
+    assert source.read_bytes() == data
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["ingest", "{tmp}/none", "-o", "{tmp}/c.parquet"], "neither a folder of Markdown nor"),
         (["search", "{tmp}", "x"], "holds no index"),
+        (["search", "{tmp}"], "Name words, or a picture with --image"),
         (["index", "{tmp}/none.parquet", "-o", "{tmp}/i", "--model", "{tmp}"], "none.parquet"),
     ],
 )
 def test_errors_are_one_line(arguments, message, tmp_path, capsys):
-    with pytest.raises(SystemExit) as end:
-        main([argument.format(tmp=tmp_path) for argument in arguments])
-    error = capsys.readouterr().err.strip()
-    assert end.value.code == 1 and message in error and error.startswith("Error: ") and "Traceback" not in error
-    assert not (tmp_path / "c.parquet").exists() and not (tmp_path / "i").exists()
+    error = refused(*[argument.format(tmp=tmp_path) for argument in arguments], capsys=capsys)
+    assert message in error and not (tmp_path / "c.parquet").exists() and not (tmp_path / "i").exists()
 
 
-def test_changed_weights_are_refused(pages, saved_model, tmp_path, capsys):
-    chunks, index = tmp_path / "chunks.parquet", tmp_path / "index"
-    run("ingest", pages, "-o", chunks)
-    run("index", chunks, "-o", index, "--model", saved_model)
+@pytest.fixture
+def indexed(pages, saved_model, tmp_path, capsys) -> Path:
+    run("ingest", pages, "-o", tmp_path / "chunks.parquet")
+    run("index", tmp_path / "chunks.parquet", "-o", tmp_path / "index", "--model", saved_model)
+    capsys.readouterr()
+    return tmp_path / "index"
+
+
+def test_changed_weights_are_refused(indexed, saved_model, capsys):
     config = saved_model / "config.json"
     config.write_text(config.read_text() + "\n")
-    with pytest.raises(SystemExit) as end:
-        main(["search", str(index), "x"])
-    assert end.value.code == 1 and "cannot be compared" in capsys.readouterr().err
+    assert "cannot be compared" in refused("search", indexed, "x", capsys=capsys)
 
 
-def test_search_without_a_question_is_refused(pages, saved_model, tmp_path, capsys):
+def test_a_moved_model_is_asked_for_and_recognised(indexed, saved_model, tmp_path, capsys):
+    moved = shutil.move(saved_model, tmp_path / "moved")
+    error = refused("search", indexed, "x", capsys=capsys)
+    assert f"made with the model folder {str(saved_model)!r}, which isn't there. Name it with --model" in error
+    run("search", indexed, "x", "--model", moved)
+    run("index", tmp_path / "chunks.parquet", "-o", indexed, "--model", f"{moved}/")
+    assert "0 chunks embedded" in capsys.readouterr().out
+
+
+def test_page_text_is_shown_as_it_is(saved_model, tmp_path, capsys):
+    words = "[/red] [bold]x[/bold] :smile: \x1b[31m"
+    write_records([Chunk("1", "d", "[/s]", [text(words)])], tmp_path / "c.parquet")
+    run("index", tmp_path / "c.parquet", "-o", tmp_path / "index", "--model", saved_model)
+    capsys.readouterr()
+    run("search", tmp_path / "index", "x")
+    shown = capsys.readouterr().out
+    assert all(part in shown for part in ("[/s]", "[/red]", "[bold]x[/bold]", ":smile:")) and "\x1b" not in shown
+
+
+def test_a_broken_chunk_is_left_out_of_the_index(pages, saved_model, tmp_path, capsys):
     chunks, index = tmp_path / "chunks.parquet", tmp_path / "index"
-    run("ingest", pages, "-o", chunks)
+    colored(60, 60, 0).save(pages / "0.jpg")
+    # Its header is whole, so that it is found out only when it is decoded.
+    truncated = (pages / "0.jpg").read_bytes()[:-300]
+    pictures = [b"broken", truncated, (pages / "1.png").read_bytes()]
+    records = [Chunk(str(i), "d", "s", [{"type": "image", "image": data}]) for i, data in enumerate(pictures)]
+    write_records(records[:2], chunks)
+    error = refused("index", chunks, "-o", index, "--model", saved_model, capsys=capsys)
+    assert "holds no chunks to index, 2 left out" in error and not index.exists()
+    write_records([*records, records[2]], chunks)
     run("index", chunks, "-o", index, "--model", saved_model)
-    with pytest.raises(SystemExit) as end:
-        main(["search", str(index)])
-    assert end.value.code == 1 and "Empty content" in capsys.readouterr().err
+    assert "1 chunks embedded" in capsys.readouterr().out
+    assert [chunk.id for chunk in Index.open(index).chunks] == ["2"]
+    assert sorted(path.name for path in index.iterdir())[0] == "documents-1.parquet"
+    lines = [json.loads(line) for line in (tmp_path / "index.dropped.jsonl").read_text().splitlines()]
+    assert [line["id"] for line in lines] == ["0", "1"]
+    assert "cannot be read" in lines[0]["reason"] and "cannot be decoded" in lines[1]["reason"]
 
 
 @pytest.mark.parametrize("command", ["ingest", "index", "search", "publish"])

@@ -4,8 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
-from nyx.index import MANIFEST, Index
+from nyx.index import FORMAT, MANIFEST, Index, _checksum
 from nyx.records import Chunk
 from tests.conftest import text
 
@@ -17,6 +18,9 @@ def unit(count, seed=0):
 
 def chunks(count, start=0):
     return [Chunk(str(i), f"d{i}", f"page {i}", [text(f"text {i}")]) for i in range(start, start + count)]
+
+
+FILES = ["documents-1.parquet", MANIFEST, "vectors-1.safetensors"]
 
 
 @pytest.fixture
@@ -71,6 +75,7 @@ def test_a_crash_while_saving_leaves_the_old_index(index, monkeypatch, crash_in)
         with pytest.raises(KeyboardInterrupt):
             index.save()
     assert len(Index.open(index.folder).chunks) == 30
+    assert sorted(path.name for path in index.folder.iterdir()) == FILES
     index.save()
     assert len(Index.open(index.folder).chunks) == 35
 
@@ -79,6 +84,61 @@ def test_a_crash_while_saving_leaves_the_old_index(index, monkeypatch, crash_in)
 def test_another_model_is_refused(index, given):
     with pytest.raises(ValueError, match="was made with the model 'm r', but is opened with .*other"):
         Index.open(index.folder, **given)
+
+
+def test_the_revision_tells_the_model_whatever_its_name(index):
+    assert Index.open(index.folder, model_name="./moved/m/", revision="r").model_name == "m"
+    with pytest.raises(ValueError, match="cannot be compared"):
+        Index.open(index.folder, model_name="m", revision="other")
+
+
+def test_only_what_is_new_is_written(index):
+    index.save()
+    assert index.add(chunks(30), unit(30)) == 0
+    index.save()
+    assert sorted(path.name for path in index.folder.iterdir()) == FILES
+
+
+def test_a_second_writer_is_refused(index, tmp_path):
+    first, second = Index.open(index.folder), Index.open(index.folder)
+    first.add(chunks(1, start=30), unit(1, seed=2))
+    second.add(chunks(1, start=31), unit(1, seed=3))
+    first.save()
+    with pytest.raises(ValueError, match=r"saved by another run .*\(generation 2; expected 1\)"):
+        second.save()
+    assert [chunk.id for chunk in Index.open(index.folder).chunks[30:]] == ["30"]
+    first.add(chunks(1, start=31), unit(1, seed=3))
+    first.save()
+    assert len(Index.open(index.folder).chunks) == 32
+
+
+@pytest.mark.parametrize(
+    ("odd", "message"),
+    [
+        ([Chunk("x", "d", "s", [])], "Chunk x: Empty content"),
+        ([Chunk(None, "d", "s", [text("a")])], "Chunk 0 of 1 has the id None"),
+        ([Chunk("", "d", "s", [text("a")])], "has the id ''"),
+        ([Chunk("x", "d", "s", [text("a")]), Chunk("x", "d", "s", [text("b")])], "different content have the id x"),
+    ],
+)
+def test_odd_chunks_are_refused_before_anything_is_written(index, tmp_path, odd, message):
+    with pytest.raises(ValueError, match=message):
+        Index.create(tmp_path / "new", odd, unit(len(odd)), model_name="m")
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(ValueError, match=message):
+        index.add(odd, unit(len(odd)))
+    assert len(index.chunks) == len(index.vectors) == 30
+
+
+def test_the_same_chunk_twice_counts_once(index):
+    assert index.add([*chunks(1, start=30), *chunks(1, start=30)], unit(1).repeat(2, axis=0)) == 1
+
+
+def test_a_picture_that_cannot_be_read_leaves_nothing_behind(tmp_path):
+    lost = Chunk("x", "d", "s", [{"type": "image", "image": tmp_path / "none.png"}])
+    with pytest.raises(OSError, match="none.png"):
+        Index.create(tmp_path / "new", [lost], unit(1), model_name="m")
+    assert list((tmp_path / "new").iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["vectors-1.safetensors", "documents-1.parquet"])
@@ -110,6 +170,45 @@ def test_wrong_input_is_named(index, tmp_path):
         index.add(chunks(1, start=99), unit(1) * 2)
     with pytest.raises(ValueError, match=r"expected \(queries, 16\)"):
         index.search(np.ones((1, 8), dtype=np.float32), 1)
-    (index.folder / MANIFEST).write_text("{}")
-    with pytest.raises(ValueError, match="no manifest of this version"):
+    for dim in (0, -1, 17):
+        with pytest.raises(ValueError, match=f"dim is {dim}; expected 1 to 16"):
+            index.rank(unit(1), 1, dim)
+    with pytest.raises(ValueError, match="must be finite"):
+        index.search(np.full((1, 16), np.nan, dtype=np.float32), 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": FORMAT + 1, "new": 1}, "Update nyx-retriever"),
+        ({"new": 1}, "is damaged .*'new'"),
+        ({"dim": None}, "is damaged .*dim"),
+        ({"files": {"vectors": "vectors-1.safetensors"}}, "is damaged .*files"),
+        ({"checksums": {}}, "is damaged .*checksums"),
+        ({"files": ["vectors-1.safetensors"]}, "is damaged .*files"),
+        ({"dim": 8}, r"vectors of shape \(30, 16\) for 30 chunks"),
+    ],
+)
+def test_an_odd_manifest_is_named(index, change, message):
+    manifest = json.loads((index.folder / MANIFEST).read_text())
+    (index.folder / MANIFEST).write_text(json.dumps(manifest | change))
+    with pytest.raises(ValueError, match=message):
+        Index.open(index.folder)
+
+
+@pytest.mark.parametrize("given", ["{}", "[]", "", "no json", f'{{"format": {FORMAT}}}'])
+def test_what_is_no_manifest_is_named(index, given):
+    (index.folder / MANIFEST).write_text(given)
+    with pytest.raises(ValueError, match=f"{MANIFEST} is (no index's manifest|damaged).*Index the chunks again"):
+        Index.open(index.folder)
+
+
+@pytest.mark.parametrize("broken", [lambda path: path.write_bytes(b"x"), lambda path: save_file({}, path)])
+def test_vectors_that_cannot_be_read_are_named(index, broken):
+    path = index.folder / "vectors-1.safetensors"
+    broken(path)
+    manifest = json.loads((index.folder / MANIFEST).read_text())
+    manifest["checksums"]["vectors"] = _checksum(path)
+    (index.folder / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match="holds no readable vectors"):
         Index.open(index.folder)

@@ -1,14 +1,17 @@
 """Records come back from Parquet as they were written; files are whole or absent."""
 
 import io
+import json
 
 import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from dataset_builders.schema import Chunk, Example, QAPair, content_id, read_records, write_records
 from modeling_nyx import load_image
-from nyx.records import features
+from nyx.records import features, open_parquet, write_dropped
 from tests.conftest import colored, picture, text
 
 
@@ -72,3 +75,70 @@ def test_a_missing_column_is_named(tmp_path):
     write_records([CHUNK], tmp_path / "c.parquet")
     with pytest.raises(ValueError, match=r"QAPair needs \['answers'"):
         next(read_records(QAPair, tmp_path / "c.parquet"))
+
+
+def rows(path, contents, ids):
+    """Write chunks as somebody else might."""
+    values = [
+        {"id": name, "document_id": "d", "source": "s", "content": content}
+        for name, content in zip(ids, contents, strict=True)
+    ]
+    pq.write_table(pa.Table.from_pylist(values), path)
+    return path
+
+
+def test_a_path_in_a_file_is_never_followed(tmp_path):
+    (tmp_path / "secret.png").write_bytes(png(1)["image"])
+    secret = str(tmp_path / "secret.png")
+    pictures = [{"bytes": png(1)["image"], "path": None}, {"bytes": None, "path": secret}]
+    contents = [[{"type": "image", "image": picture}] for picture in pictures]
+    found = read_records(Chunk, rows(tmp_path / "c.parquet", contents, ["1", "2"]))
+    assert next(found).content == [png(1)]
+    with pytest.raises(ValueError, match=r"c.parquet, row 1: The picture is '/.*secret.png'; expected a file's bytes"):
+        next(found)
+    rows(tmp_path / "s.parquet", [[{"type": "image", "image": secret}]], ["1"])
+    with pytest.raises(ValueError, match=r"s.parquet, row 0: The picture is '/.*secret.png'"):
+        next(read_records(Chunk, tmp_path / "s.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "message"),
+    [
+        ([], "2", r"c.parquet, row 1: Empty content"),
+        ([text("a")], None, r"c.parquet, row 1: The id is None"),
+        ([text("a")], "", r"c.parquet, row 1: The id is ''"),
+    ],
+)
+def test_a_bad_row_is_named(content, name, message, tmp_path):
+    found = read_records(Chunk, rows(tmp_path / "c.parquet", [[text("a")], content], ["1", name]))
+    assert next(found).id == "1"
+    with pytest.raises(ValueError, match=message):
+        next(found)
+
+
+def test_ids_that_are_numbers_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="row 0: The id is 7"):
+        next(read_records(Chunk, rows(tmp_path / "c.parquet", [[text("a")]], [7])))
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    (tmp_path / "c.parquet").write_bytes(b"no parquet")
+    with pytest.raises(ValueError, match="c.parquet cannot be read as Parquet: .*magic bytes"):
+        next(read_records(Chunk, tmp_path / "c.parquet"))
+    write_records([CHUNK] * 3000, tmp_path / "d.parquet")
+    with open_parquet(tmp_path / "d.parquet") as file:
+        column = file.metadata.row_group(0).column(0)
+    data = bytearray((tmp_path / "d.parquet").read_bytes())
+    start = column.dictionary_page_offset or column.data_page_offset
+    data[start : start + column.total_compressed_size] = b"\xff" * column.total_compressed_size
+    (tmp_path / "d.parquet").write_bytes(data)
+    with pytest.raises(ValueError, match="d.parquet cannot be read as Parquet: "):
+        list(read_records(Chunk, tmp_path / "d.parquet"))
+
+
+def test_reasons_replace_those_of_an_earlier_run(tmp_path):
+    path = tmp_path / "new" / "c.dropped.jsonl"
+    write_dropped([{"source": "a", "reason": "é"}, {"source": "b", "reason": "x"}], path)
+    assert [json.loads(line)["reason"] for line in path.read_text().splitlines()] == ["é", "x"]
+    write_dropped([], path)
+    assert list(path.parent.iterdir()) == []

@@ -4,14 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import pyarrow.parquet as pq
 from torch.utils.data import Dataset
 
 from dataset_builders.schema import Chunk, Example, QAPair, features, read_records
-from modeling_nyx import to_content
-from nyx.records import CONTENT_LISTS, CONTENTS
+from nyx.records import from_row
 from train_scripts.trainer import Validation
 
 
@@ -61,13 +59,8 @@ class Examples(Dataset):
 
     def __getitem__(self, index: int) -> Example:
         table, row = self.places[index]
-        values: dict[str, Any] = self.tables[table].slice(row, 1).to_pylist()[0]
-        for name in CONTENTS:
-            if name in values:
-                values[name] = to_content(values[name])
-        for name in CONTENT_LISTS:
-            values[name] = [to_content(content) for content in values[name]]
-        example = Example(**{name: values[name] for name in features(Example)})
+        values = self.tables[table].slice(row, 1).to_pylist()[0]
+        example = from_row(Example, {name: values[name] for name in features(Example)})
         if not example.positives:
             raise ValueError(f"Example {example.id} has no positive. Leave it out.")
         return example

@@ -1,0 +1,103 @@
+"""Turn Markdown, and the HTML that stands in it, into texts and pictures in reading order."""
+
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from typing import Any
+
+from modeling_nyx.content_nyx import Content
+
+FRONT_MATTER = re.compile(r"\A---\s*\n.*?\n---\s*(\n|\Z)", re.DOTALL)
+# Tags inside a sentence; any other one ends a text.
+INLINE = set(
+    "a abbr b bdi bdo big br cite code data del dfn em font i ins kbd mark q s samp small span strike strong sub sup "
+    "time tt u var wbr".split()
+)
+HIDDEN = ("script", "style")
+
+
+def read_items(markdown: str) -> Iterator[Content]:
+    """Yield each block's items: headings, paragraphs, cells, code as texts; a picture's `image` is what it points to.
+
+    Raises `ImportError` without markdown-it-py.
+    """
+    try:
+        from markdown_it import MarkdownIt
+    except ImportError as error:
+        raise ImportError("Markdown needs markdown-it-py: pip install 'nyx-retriever[data]'") from error
+    parser = MarkdownIt().enable("table")
+    # Nothing is rendered, so no target is dangerous; one that is refused would stay in the text as it is spelt.
+    parser.validateLink = lambda url: True  # type: ignore[method-assign]
+    for block in parser.parse(FRONT_MATTER.sub("", markdown)):
+        if block.type in ("fence", "code_block"):
+            yield [{"type": "text", "text": block.content}]
+        elif block.type == "html_block":
+            reader = _Reader()
+            reader.feed(block.content)
+            yield reader.finished()
+        elif block.children:
+            yield _inline(block.children)
+
+
+def _inline(tokens: list[Any]) -> Content:
+    reader = _Reader()
+    for token in tokens:
+        if token.type == "image":
+            reader.picture(str(token.attrs["src"]))
+        elif token.type == "html_inline":
+            reader.feed(token.content)
+        else:
+            reader.handle_data(" " if token.type in ("softbreak", "hardbreak") else token.content)
+    return reader.finished()
+
+
+class _Reader(HTMLParser):
+    """Collects the texts and pictures of one block; scripts and styles are left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.items: Content = []
+        self.words = self.code = self.hidden = ""
+
+    def finished(self) -> Content:
+        self.close()
+        if self.hidden:
+            # Without an end it was no script, but a sentence about one.
+            self.words += self.code
+        self._end_text()
+        return self.items
+
+    def picture(self, target: str) -> None:
+        self._end_text()
+        self.items.append({"type": "image", "image": target})
+
+    def handle_data(self, data: str) -> None:
+        if self.hidden:
+            self.code += data
+        else:
+            self.words += data
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in HIDDEN:
+            self.hidden = tag
+        elif tag == "img":
+            self.picture(dict(attrs).get("src") or "")
+        elif tag == "br":
+            self.words += " "
+        elif tag not in INLINE:
+            self._end_text()
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == self.hidden:
+            self.hidden = self.code = ""
+        elif tag not in INLINE:
+            self._end_text()
+
+    def parse_marked_section(self, i: int, report: int = 0) -> int:
+        # Pythons before 3.11.14 fail on a `<![` that they don't know.
+        return self.parse_bogus_comment(i)
+
+    def _end_text(self) -> None:
+        if words := " ".join(self.words.split()):
+            self.items.append({"type": "text", "text": words})
+        self.words = ""
