@@ -110,6 +110,8 @@ class NyxProcessor(ProcessorMixin):
         """
         if text is None:
             return self.pad(self.rows(contents, role), padding_side or self.tokenizer.padding_side)
+        if kwargs.get("images_kwargs"):
+            raise ValueError(f"Picture settings came ({kwargs['images_kwargs']}), but they are the checkpoint's own.")
         options = kwargs | (kwargs.get("common_kwargs") or {}) | (kwargs.get("text_kwargs") or {})
         rows = self.rendered_rows(text, images, videos)
         if options.get("truncation"):
