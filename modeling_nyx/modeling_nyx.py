@@ -76,7 +76,13 @@ class NyxMixin:
         """
         kwargs["use_safetensors"] = True
         wants_info = kwargs.pop("output_loading_info", False)
-        model, info = super().from_pretrained(name, *args, output_loading_info=True, **kwargs)  # type: ignore[misc]
+        try:
+            model, info = super().from_pretrained(name, *args, output_loading_info=True, **kwargs)  # type: ignore[misc]
+        except OSError as error:
+            if "model.safetensors" in str(error):
+                hint = "Nyx reads safetensors only: loading pickled weights (pytorch_model.bin) can run code."
+                raise OSError(f"{error} {hint} Save them as safetensors first.") from error
+            raise
         missing = sorted(info["missing_keys"])
         unexpected = sorted(set(info["unexpected_keys"]) - UNUSED_KEYS)
         if missing or unexpected:
