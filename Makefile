@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-EXTRAS := cpu,data,train,space,dev
+EXTRAS := cpu,data,train,space,mteb,dev
 # Small models are fastest on one thread; two threads that wait actively slow each other down.
 export OMP_NUM_THREADS ?= 1
 
