@@ -275,14 +275,12 @@ class NyxProcessor(ProcessorMixin):
         which a template cannot see through and its count of pictures misses: they are unwrapped where they lie.
         """
         many = bool(conversation) and not isinstance(conversation[0], Mapping)
-        for message in (message for each in (conversation if many else [conversation]) for message in each):
+        conversations = conversation if many else [conversation]
+        for message in (message for each in conversations for message in each):
             parts = message["content"]
-            if isinstance(parts, list) and any(part.get("type") == "message" for part in parts):
+            if isinstance(parts, list) and any(isinstance(part, Mapping) and "message" in part for part in parts):
                 message["content"] = to_content(parts)
-        plain = [
-            [{**message, "content": to_content(message["content"])} for message in each]
-            for each in (conversation if many else [conversation])
-        ]
+        plain = [[message | {"content": to_content(message["content"])} for message in each] for each in conversations]
         return super().apply_chat_template(plain if many else plain[0], *args, **kwargs)
 
     def to_dict(self) -> dict[str, Any]:
@@ -294,6 +292,7 @@ class NyxProcessor(ProcessorMixin):
         return super().to_dict() | stock
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> Any:
+        """Save both parts, the tokenizer too under the stock processor's name."""
         files = super().save_pretrained(save_directory, *args, **kwargs)
         path = Path(save_directory) / "tokenizer_config.json"
         write_json(path, json.loads(path.read_text()) | {"processor_class": self.stock_class})

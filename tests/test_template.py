@@ -1,9 +1,11 @@
 """A saved folder's chat template gives the tokens that `NyxProcessor` gives, so that vLLM embeds what we embed."""
 
 import pytest
+import torch
 from transformers import AutoTokenizer
 
 from modeling_nyx import NyxModel, NyxProcessor, to_content
+from modeling_nyx.template_nyx import chat_template
 from tests.conftest import picture, text
 
 A = picture(56, 84, 1)
@@ -65,6 +67,15 @@ def test_rendered_tokens_are_the_processors(folder, shape, role):
     assert rendered_ids(folder, messages) == expected
     ours = processor.apply_chat_template([messages], tokenize=True, return_dict=True)
     assert ours["input_ids"][0].tolist() == expected
+
+
+def test_any_spelling_of_content_in_a_message(model):
+    contents = ["a", ["a", A["image"]], {"text": "a", "image": A["image"]}, [A, text("b")]]
+    for content in contents:
+        ours = model.processor.pack([to_content(content)])["input_ids"]
+        model.processor.chat_template = chat_template(model.processor.special_tokens, model.processor.append_eos)
+        one = model.processor.apply_chat_template([{"role": "user", "content": content}], tokenize=True)
+        assert torch.equal(one, ours)
 
 
 @pytest.mark.parametrize(
