@@ -213,18 +213,16 @@ class NyxProcessor(ProcessorMixin):
         return [start, *[self.image_token_id] * (grid[0] * grid[1] // self.image_processor.merge_size**2), end]
 
     def _pixels(self, pictures: list[tuple[Any, tuple[int, int]]]) -> dict[str, torch.Tensor]:
-        """Decode, resize and cut pictures, by the image processor's own steps."""
-        steps, patches = self.image_processor, []
+        """Decode, resize and cut pictures, one after another: decoded ones may be large."""
+        patches = []
         for source, grid in pictures:
-            pixels = np.asarray(load_image(source)).transpose(2, 0, 1)
-            pixels = steps.resize(pixels, steps.size, steps.resample, steps.patch_size * steps.merge_size)
-            pixels = steps.normalize(steps.rescale(pixels, steps.rescale_factor), steps.image_mean, steps.image_std)
-            cut, *found = steps.patchify(pixels, steps.patch_size, steps.merge_size, steps.temporal_patch_size)
-            if tuple(found) != grid:
+            output = self.image_processor([load_image(source)], return_tensors="pt")
+            found = tuple(output["image_grid_thw"][0].tolist()[1:])
+            if found != grid:
                 raise BadImage(f"A picture changed while it was read: its header said {grid}, its pixels {found}.")
-            patches.append(cut)
+            patches.append(output["pixel_values"])
         grids = [(1, *grid) for _, grid in pictures]
-        return {"pixel_values": torch.from_numpy(np.concatenate(patches)), "image_grid_thw": torch.tensor(grids)}
+        return {"pixel_values": torch.cat(patches), "image_grid_thw": torch.tensor(grids)}
 
     def pad(self, rows: list[Row], side: str) -> BatchFeature:
         """Make a batch of rows, see `__call__`; only here are their pictures decoded."""

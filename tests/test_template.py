@@ -1,7 +1,9 @@
 """A saved folder's chat template gives the tokens that `NyxProcessor` gives, so that vLLM embeds what we embed."""
 
+import jinja2
 import pytest
 import torch
+from jinja2 import nodes
 from transformers import AutoTokenizer
 
 from modeling_nyx import NyxModel, NyxProcessor, to_content
@@ -93,3 +95,11 @@ def test_the_template_is_the_encoders_whatever_the_model_started_from(model_fold
     assert AutoTokenizer.from_pretrained(model_folder).chat_template != template
     assert AutoTokenizer.from_pretrained(tmp_path).chat_template == template
     assert NyxModel.from_pretrained(tmp_path).processor.chat_template == template
+
+
+def test_vllm_sees_that_content_is_a_list_of_parts(folder):
+    """It looks for a loop over a message's content; without one it would put every picture before the text."""
+    tree = jinja2.Environment().parse((folder / "chat_template.jinja").read_text())
+    (messages,) = (loop for loop in tree.find_all(nodes.For) if getattr(loop.iter, "name", None) == "messages")
+    (items,) = messages.find_all(nodes.For)
+    assert (items.iter.node.name, items.iter.attr) == (messages.target.name, "content")
