@@ -57,7 +57,7 @@ def test_another_backbone_is_refused_before_anything_is_built(folder):
 
 def test_a_missing_vocabulary_is_refused(folder):
     (folder / "tokenizer.json").unlink()
-    with pytest.raises(ValueError, match="no vocabulary. Is tokenizer.json missing"):
+    with pytest.raises(ValueError, match="Are all of its files there, tokenizer.json too"):
         NyxModel.from_pretrained(folder).encode_documents(["a moth"])
 
 
