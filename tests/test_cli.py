@@ -93,7 +93,7 @@ def test_the_source_is_never_overwritten(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["ingest", "{tmp}/none", "-o", "{tmp}/c.parquet"], "neither a folder of Markdown nor"),
+        (["ingest", "{tmp}/none", "-o", "{tmp}/c.parquet"], "neither a folder of pages, nor"),
         (["search", "{tmp}", "x"], "holds no index"),
         (["search", "{tmp}"], "Name words, or a picture with --image"),
         (["index", "{tmp}/none.parquet", "-o", "{tmp}/i", "--model", "{tmp}"], "none.parquet"),
