@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from dataset_builders.fetch import Fetcher
 from dataset_builders.schema import Document, Dropped, content_id
 from modeling_nyx.content_nyx import Content
 from modeling_nyx.images_nyx import BadImage, load_image
 
 # Returns the file or the bytes that a picture's address stands for. Raises `ValueError` with why there is none.
 Find = Callable[[Any], Path | bytes]
-# Fetches a picture and returns its file.
-Fetch = Callable[[str], Path]
 
 MAX_PICTURES = 1000
 
@@ -52,7 +51,7 @@ def _is_text(text: str, source: str, dropped: Dropped) -> bool:
     return bool(text.strip())
 
 
-def find_picture(target: Any, base: Path, root: Path, fetch: Fetch | None = None) -> Path | bytes:
+def find_picture(target: Any, base: Path, root: Path, fetch: Fetcher | None = None) -> Path | bytes:
     """Find a picture by its bytes, data: address, path within `root`, or, where there is `fetch`, remote address."""
     if isinstance(target, bytes):
         return target
@@ -70,7 +69,7 @@ def find_picture(target: Any, base: Path, root: Path, fetch: Fetch | None = None
     return path
 
 
-def find_remote(target: Any, fetch: Fetch | None) -> Path | bytes:
+def find_remote(target: Any, fetch: Fetcher | None) -> Path | bytes:
     """Find a picture of a file that comes from elsewhere: by its bytes or remote address alone.
 
     A path in such a file is somebody else's, and never followed.
@@ -80,11 +79,15 @@ def find_remote(target: Any, fetch: Fetch | None) -> Path | bytes:
     address = str(target)
     if address.startswith("//"):
         address = f"https:{address}"
-    if not address.lower().startswith(("http://", "https://")):
+    if not is_remote(address):
         raise ValueError("picture without its bytes")
     if fetch is None:
         raise ValueError("remote picture not fetched")
     return fetch(address)
+
+
+def is_remote(target: Any) -> bool:
+    return isinstance(target, str) and target.lower().startswith(("http://", "https://"))
 
 
 def _from_data(path: str) -> bytes:

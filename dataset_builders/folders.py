@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from dataset_builders import html, markdown, pdf
-from dataset_builders.documents import Fetch, find_picture, make_document
+from dataset_builders.documents import find_picture, make_document
+from dataset_builders.fetch import Fetcher
 from dataset_builders.schema import Document, Dropped
 from modeling_nyx.content_nyx import Content
 
@@ -28,7 +29,7 @@ def list_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     )
 
 
-def read_folder(folder: Path, dropped: Dropped, fetch: Fetch | None = None) -> Iterator[Document]:
+def read_folder(folder: Path, dropped: Dropped, fetch: Fetcher | None = None) -> Iterator[Document]:
     """Read every page below a folder, then the pictures that none of them shows.
 
     A page's pictures are paths relative to it, and all must lie inside the folder.

@@ -152,12 +152,6 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
     import pypdfium2 as pdfium
 
-    def write(kind: str, value: str) -> None:
-        sys.stdout.write(json.dumps({kind: value}) + "\n")
-
-    def told(reason: str) -> None:
-        write("dropped", reason)
-
     try:
         document = pdfium.PdfDocument(Path(sys.argv[1]))
     except pdfium.PdfiumError as error:
@@ -165,19 +159,34 @@ def main() -> None:
     seen, left = set[bytes](), MAX_PICTURES
     for number in range(len(document)):
         try:
-            for kind, value in page_items(document[number], told):
-                if kind == "text":
-                    write(kind, value)
-                elif (key := hashlib.sha256(value).digest()) in seen:
-                    told("picture came before in the PDF")
-                elif left < len(value):
-                    told(f"pictures of the PDF beyond {MAX_PICTURES} bytes")
+            for kind, value in page_items(document[number], _told):
+                if kind == "image":
+                    left -= _write_picture(value, seen, left)
                 else:
-                    seen.add(key)
-                    left -= len(value)
-                    write(kind, base64.b64encode(value).decode())
+                    _write(kind, value)
         except pdfium.PdfiumError as error:
-            told(f"page {number + 1}: {error}")
+            _told(f"page {number + 1}: {error}")
+
+
+def _write_picture(data: bytes, seen: set[bytes], left: int) -> int:
+    """Write a picture that has not come before, and return how much of the `left` bytes it takes."""
+    if (key := hashlib.sha256(data).digest()) in seen:
+        _told("picture came before in the PDF")
+    elif left < len(data):
+        _told(f"picture beyond the first {MAX_PICTURES} bytes of the PDF's")
+    else:
+        seen.add(key)
+        _write("image", base64.b64encode(data).decode())
+        return len(data)
+    return 0
+
+
+def _told(reason: str) -> None:
+    _write("dropped", reason)
+
+
+def _write(kind: str, value: str) -> None:
+    sys.stdout.write(json.dumps({kind: value}) + "\n")
 
 
 if __name__ == "__main__":

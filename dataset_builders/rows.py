@@ -1,14 +1,17 @@
 """Read rows that are pages: OBELICS' aligned lists, or content lists, from Parquet, JSON lines or the Hub."""
 
 import json
+from collections import deque
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+import pyarrow.parquet as pq
 from datasets import load_dataset
 
-from dataset_builders.documents import Fetch, Find, find_picture, find_remote, make_document
+from dataset_builders.documents import Find, find_picture, find_remote, is_remote, make_document
+from dataset_builders.fetch import Fetcher
 from dataset_builders.schema import Document, Dropped
 from modeling_nyx.content_nyx import Content, to_content
 from nyx.records import open_parquet
@@ -22,52 +25,72 @@ MAX_LINE = 64 * 2**20
 Row = dict[str, Any]
 
 
-def read_parquet(path: Path, dropped: Dropped, fetch: Fetch | None = None) -> Iterator[Document]:
+def read_parquet(path: Path, dropped: Dropped, fetch: Fetcher | None = None) -> Iterator[Document]:
     """Read a Parquet file's rows; pictures are bytes or addresses."""
     with open_parquet(path) as file:
-        columns = _columns(file.schema_arrow.names, str(path))
-        batches = (
-            batch.slice(place, 1)
-            for batch in file.iter_batches(batch_size=ROWS, columns=columns)
-            for place in range(batch.num_rows)
-        )
-        find = partial(find_remote, fetch=fetch)
-        for number, batch in enumerate(batches):
-            source = f"{path.name}#{number}"
+        yield from _documents(_parquet_rows(file, path, dropped), partial(find_remote, fetch=fetch), dropped, fetch)
+
+
+def _parquet_rows(file: pq.ParquetFile, path: Path, dropped: Dropped) -> Iterator[tuple[str, Row]]:
+    columns, number = _columns(file.schema_arrow.names, str(path)), -1
+    for batch in file.iter_batches(batch_size=ROWS, columns=columns):
+        for place in range(batch.num_rows):
+            number += 1
             try:
-                row = batch.to_pylist()[0]
+                yield f"{path.name}#{number}", batch.slice(place, 1).to_pylist()[0]
             except ValueError as error:  # text that isn't UTF-8
-                dropped(source, str(error))
-                continue
-            yield from _document(row, source, find, dropped)
+                dropped(f"{path.name}#{number}", str(error))
 
 
-def read_json_lines(path: Path, dropped: Dropped, fetch: Fetch | None = None) -> Iterator[Document]:
+def read_json_lines(path: Path, dropped: Dropped, fetch: Fetcher | None = None) -> Iterator[Document]:
     """Read a JSON object a line; pictures are paths relative to the file, and inside its folder."""
     find = partial(find_picture, base=path.parent, root=path.parent.resolve(), fetch=fetch)
     with path.open("rb") as file:
-        for number, line in enumerate(_lines(file)):
-            source = f"{path.name}#{number}"
-            try:
-                if line is None:
-                    raise ValueError(f"line of more than {MAX_LINE} bytes")
-                row = json.loads(line)
-                if not isinstance(row, dict):
-                    raise ValueError(f"{row!r:.50} is no JSON object")
-                _columns(list(row), "it")
-            except (ValueError, RecursionError) as error:
-                dropped(source, str(error))
-                continue
-            yield from _document(row, source, find, dropped)
+        yield from _documents(_json_rows(file, path, dropped), find, dropped, fetch)
 
 
-def read_hub(name: str, split: str, dropped: Dropped, fetch: Fetch | None = None) -> Iterator[Document]:
+def _json_rows(file: BinaryIO, path: Path, dropped: Dropped) -> Iterator[tuple[str, Row]]:
+    for number, line in enumerate(_lines(file)):
+        source = f"{path.name}#{number}"
+        try:
+            if line is None:
+                raise ValueError(f"line of more than {MAX_LINE} bytes")
+            row = json.loads(line)
+            if not isinstance(row, dict):
+                raise ValueError(f"{row!r:.50} is no JSON object")
+            _columns(list(row), "it")
+        except (ValueError, RecursionError) as error:
+            dropped(source, str(error))
+            continue
+        yield source, row
+
+
+def read_hub(name: str, split: str, dropped: Dropped, fetch: Fetcher | None = None) -> Iterator[Document]:
     """Stream one split of a dataset, by its repository's name or its folder."""
     rows = load_dataset(name, split=split, streaming=True).decode(False)
     if rows.column_names is not None:
         rows = rows.select_columns(_columns(rows.column_names, name))
-    for number, row in enumerate(rows):
-        yield from _document(row, f"{name}#{number}", partial(find_remote, fetch=fetch), dropped)
+    numbered = ((f"{name}#{number}", row) for number, row in enumerate(rows))
+    yield from _documents(numbered, partial(find_remote, fetch=fetch), dropped, fetch)
+
+
+def _documents(
+    rows: Iterable[tuple[str, Row]], find: Find, dropped: Dropped, fetch: Fetcher | None
+) -> Iterator[Document]:
+    """Make documents of rows; the pictures of the next rows are fetched while one is read."""
+    ahead: deque[tuple[str, Row]] = deque()
+    for source, row in rows:
+        if fetch is None:
+            yield from _document(row, source, find, dropped)
+            continue
+        images = row.get("images")
+        fetch.begin(each for each in (images if isinstance(images, list) else ()) if is_remote(each))
+        ahead.append((source, row))
+        if len(ahead) > ROWS:
+            source, row = ahead.popleft()
+            yield from _document(row, source, find, dropped)
+    for source, row in ahead:
+        yield from _document(row, source, find, dropped)
 
 
 def _columns(names: list[str], where: str) -> list[str]:
@@ -77,7 +100,7 @@ def _columns(names: list[str], where: str) -> list[str]:
     return [*(found[:1] if found[0] == "content" else found), *(name for name in NAMES if name in names)]
 
 
-def _lines(file: Any) -> Iterator[bytes | None]:
+def _lines(file: BinaryIO) -> Iterator[bytes | None]:
     """Yield lines that aren't blank; None for one that is too long to be kept."""
     while line := file.readline(MAX_LINE):
         if len(line) < MAX_LINE:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from dataset_builders.documents import Fetch
+from dataset_builders.fetch import Fetcher
 from dataset_builders.folders import PAGES, PICTURES, list_files, read_folder
 from dataset_builders.official import read_corpus
 from dataset_builders.rows import read_hub, read_json_lines, read_parquet
@@ -23,7 +23,7 @@ REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 OFFICIAL = "corpus.json"
 
 
-def read_pages(source: str | Path, dropped: Dropped, fetch: Fetch | None = None) -> Iterator[Document]:
+def read_pages(source: str | Path, dropped: Dropped, fetch: Fetcher | None = None) -> Iterator[Document]:
     """Read a folder, a Parquet or JSON lines file, or the train split of a dataset on the Hub (`org/name`).
 
     Raises `ValueError` for anything else.

@@ -105,16 +105,3 @@ def test_a_dataset_is_streamed(obelics):
         "remote picture not fetched",
         "picture without its bytes",
     ]
-
-
-def test_pictures_are_fetched_if_asked(obelics, tmp_path):
-    asked = []
-
-    def fetch(address):
-        asked.append(address)
-        (tmp_path / "fetched.png").write_bytes(png())
-        return tmp_path / "fetched.png"
-
-    documents, left_out = read(read_hub, str(obelics), "train", fetch=fetch)
-    assert asked == ["https://example.org/a.png"] and image_key(documents[0].content[0]["image"]) == image_key(png())
-    assert len(left_out) == 1
