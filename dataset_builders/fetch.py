@@ -14,8 +14,8 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import urljoin
 
-import httpcore
-import httpx
+import httpcore2
+import httpx2
 
 from modeling_nyx.images_nyx import MAX_BYTES
 
@@ -96,7 +96,7 @@ def fetch(address: str, private: bool = False, seconds: float = SECONDS) -> byte
     """
     deadline = time.monotonic() + seconds
     network = _Network(private, deadline)
-    with httpcore.ConnectionPool(network_backend=network, ssl_context=_certificates(), retries=0) as pool:
+    with httpcore2.ConnectionPool(network_backend=network, ssl_context=_certificates(), retries=0) as pool:
         for _ in range(REDIRECTS + 1):
             url = _checked(address)
             try:
@@ -106,19 +106,19 @@ def fetch(address: str, private: bool = False, seconds: float = SECONDS) -> byte
                         address = urljoin(str(url), headers[b"location"])
                         continue
                     return _body(response, headers)
-            except httpcore.TimeoutException as error:
+            except httpcore2.TimeoutException as error:
                 raise _Passing(f"remote picture not fetched within {seconds} seconds") from error
-            except (httpcore.NetworkError, httpcore.RemoteProtocolError) as error:
+            except (httpcore2.NetworkError, httpcore2.RemoteProtocolError) as error:
                 raise _Unsettled(f"remote picture not fetched ({error})") from error
-            except (httpcore.LocalProtocolError, UnicodeError) as error:
+            except (httpcore2.LocalProtocolError, UnicodeError) as error:
                 raise FetchError(f"remote picture with an odd address ({error})") from error
     raise FetchError(f"remote picture behind more than {REDIRECTS} redirects")
 
 
-def _checked(address: str) -> httpx.URL:
+def _checked(address: str) -> httpx2.URL:
     try:
-        url = httpx.URL(address)
-    except (httpx.InvalidURL, ValueError) as error:
+        url = httpx2.URL(address)
+    except (httpx2.InvalidURL, ValueError) as error:
         raise FetchError(f"remote picture with an odd address ({error})") from error
     if url.scheme not in ("http", "https") or not url.host:
         raise FetchError(f"remote picture by {url.scheme or 'no scheme'}, expected http or https")
@@ -127,7 +127,7 @@ def _checked(address: str) -> httpx.URL:
     return url
 
 
-def _headers(url: httpx.URL) -> dict[bytes | str, bytes | str]:
+def _headers(url: httpx2.URL) -> dict[bytes | str, bytes | str]:
     return {
         "Host": url.netloc.decode("ascii"),
         "Accept": "image/*",
@@ -137,7 +137,7 @@ def _headers(url: httpx.URL) -> dict[bytes | str, bytes | str]:
     }
 
 
-def _body(response: httpcore.Response, headers: dict[bytes, str]) -> bytes:
+def _body(response: httpcore2.Response, headers: dict[bytes, str]) -> bytes:
     if response.status != 200:
         reason = f"remote picture answered with status {response.status}"
         raise (_Passing if response.status >= 500 or response.status == 429 else FetchError)(reason)
@@ -153,7 +153,7 @@ def _body(response: httpcore.Response, headers: dict[bytes, str]) -> bytes:
     return bytes(data)
 
 
-class _Network(httpcore.NetworkBackend):
+class _Network(httpcore2.NetworkBackend):
     """Connects to the very address that was checked, so that no second answer of the name server counts."""
 
     def __init__(self, private: bool, deadline: float) -> None:
@@ -163,19 +163,21 @@ class _Network(httpcore.NetworkBackend):
         try:
             found = [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
         except (OSError, UnicodeError) as error:
-            raise httpcore.ConnectError(f"no such host: {host}") from error
+            raise httpcore2.ConnectError(f"no such host: {host}") from error
         if not self.private and (odd := [each for each in found if not _is_public(each)]):
             raise _Unsettled(f"remote picture at {host}, which is {odd[0]}, no public address")
         # The fourth version first: it is the one that everybody has.
         address = min(found, key=lambda each: ":" in each)
-        stream = httpcore.SyncBackend().connect_tcp(address, port, _left(self.deadline), local_address, socket_options)
+        stream = httpcore2.SyncBackend().connect_tcp(
+            address, port, _left(self.deadline), local_address, socket_options
+        )
         return _Stream(stream, self.deadline)
 
 
-class _Stream(httpcore.NetworkStream):
+class _Stream(httpcore2.NetworkStream):
     """A connection whose every step ends at the deadline, also where bytes come one by one."""
 
-    def __init__(self, stream: httpcore.NetworkStream, deadline: float) -> None:
+    def __init__(self, stream: httpcore2.NetworkStream, deadline: float) -> None:
         self.stream, self.deadline = stream, deadline
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
@@ -189,7 +191,7 @@ class _Stream(httpcore.NetworkStream):
 
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.NetworkStream:
+    ) -> httpcore2.NetworkStream:
         return _Stream(self.stream.start_tls(ssl_context, server_hostname, _left(self.deadline)), self.deadline)
 
     def get_extra_info(self, info: str) -> object:
@@ -198,7 +200,7 @@ class _Stream(httpcore.NetworkStream):
 
 def _left(deadline: float) -> float:
     if (left := deadline - time.monotonic()) <= 0:
-        raise httpcore.ReadTimeout("time is up")
+        raise httpcore2.ReadTimeout("time is up")
     return left
 
 
@@ -215,7 +217,7 @@ def _is_public(address: str) -> bool:
 
 @cache
 def _certificates() -> ssl.SSLContext:
-    return httpcore.default_ssl_context()
+    return httpcore2.default_ssl_context()
 
 
 def _write(path: Path, data: bytes) -> None:
