@@ -170,7 +170,7 @@ def run(arguments: FeedbackArguments) -> FeedbackStatistics:
 
 def names(readers: Sequence[str]) -> list[str]:
     """Name a folder for each reader: its model's last part, or its server; numbered where they are the same."""
-    models = [name.partition("#")[2] or urlsplit(name).netloc or name.rstrip("/").split("/")[-1] for name in readers]
+    models = [(name.partition("#")[2] or urlsplit(name).netloc or name).rstrip("/").split("/")[-1] for name in readers]
     plain = [re.sub(r"[^\w.-]+", "-", model).strip(".") or "reader" for model in models]
     numbers = [plain[:place].count(name) + 1 for place, name in enumerate(plain)]
     return [name if number == 1 else f"{name}-{number}" for name, number in zip(plain, numbers, strict=True)]
