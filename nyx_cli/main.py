@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import typer
 
 from nyx.errors import plain_errors
+from nyx_cli.feedback import feedback_command
 from nyx_cli.index import index_command
 from nyx_cli.ingest import ingest_command
 from nyx_cli.publish import publish_command
@@ -22,6 +23,7 @@ app.command("ingest")(ingest_command)
 app.command("index")(index_command)
 app.command("search")(search_command)
 app.command("publish")(publish_command)
+app.command("feedback")(feedback_command)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
