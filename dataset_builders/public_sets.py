@@ -16,6 +16,7 @@ from typing import Any
 from datasets import load_dataset
 from tqdm import tqdm
 
+from dataset_builders.official import TRIPLET, triplet
 from dataset_builders.public_multimodal import mme5, multimodalqa, scienceqa
 from dataset_builders.public_text import Row, bamboogle, hotpotqa, human_question, musique
 from dataset_builders.schema import Chunk, Example, QAPair
@@ -38,6 +39,13 @@ class PublicSet:
     pictures: bool = False
 
 
+def text_pair(row: Row) -> list[Example]:
+    """Read a row of the authors' text pairs: `official.TRIPLET`, its pictures empty."""
+    if row["qry_image_path"] or row["pos_image_path"] or any(row["neg_image_path"] or ()):
+        raise ValueError("a text pair with pictures")
+    return [triplet(row, Path())]
+
+
 HOTPOT = ("id", "question", "answer", "type", "context", "supporting_facts")
 MME5 = ("qry", "qry_image_path", "pos_text", "pos_image_path", "neg_text", "neg_image_path")
 MMQA = ("MMQA_texts.jsonl.gz", "MMQA_tables.jsonl.gz", "MMQA_images.jsonl.gz", "MMQA_{split}.jsonl.gz")
@@ -58,6 +66,7 @@ PUBLIC_SETS = {
     "multimodalqa": PublicSet(multimodalqa, (), files=MMQA, pictures=True),
     "mmeb": PublicSet(mme5, MME5, "intfloat/mmE5-MMEB-hardneg", pictures=True),
     "mme5-synthetic": PublicSet(mme5, MME5, "intfloat/mmE5-synthetic", "Retrieval", pictures=True),
+    "nyx-t2t": PublicSet(text_pair, TRIPLET, "SnowNation/Nyx-T2T-Data", "hotpotqa"),
     "human-questions": PublicSet(human_question, ("question", "question_images", "options", "answer", "gold_doc_id")),
 }
 PLACES: dict[type, str] = {Chunk: "corpus", QAPair: "qa", Example: "triplets"}

@@ -9,7 +9,7 @@ import numpy as np
 from dataset_builders.schema import Chunk
 from modeling_nyx import load_image
 from modeling_nyx.content_nyx import Content, text_of
-from nyx.index import MANIFEST, Index
+from nyx.index import MANIFEST, Index, read_manifest
 from nyx.models import fingerprint, load_encoder
 
 BM25_NAME = "bm25"
@@ -66,16 +66,14 @@ def retriever_facts(name: str) -> dict[str, str]:
 
 
 def _index(folder: Path, chunks: Sequence[Chunk]) -> Cosines:
-    index = Index.open(folder)
-    index = Index.open(folder, model_name=index.model_name, revision=fingerprint(index.model_name))
+    name = read_manifest(folder).model
+    index = Index.open(folder, model_name=name, revision=fingerprint(name))
     places = {chunk.id: place for place, chunk in enumerate(index.chunks)}
     if missing := [chunk.id for chunk in chunks if chunk.id not in places]:
         raise ValueError(
             f"{folder} lacks {len(missing)} of {len(chunks)} chunks, {missing[0]} first. Add them with `nyx index`."
         )
-    return Cosines(
-        load_encoder(index.model_name).encode_queries, index.vectors[[places[chunk.id] for chunk in chunks]]
-    )
+    return Cosines(load_encoder(name).encode_queries, index.vectors[[places[chunk.id] for chunk in chunks]])
 
 
 def _sentence_transformer(name: str, contents: Sequence[Content]) -> Cosines:

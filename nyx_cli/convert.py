@@ -1,6 +1,5 @@
 """`nyx convert`: a public set → a dataset folder."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +7,7 @@ import typer
 
 from dataset_builders.card import DEFAULT, write_card
 from dataset_builders.public_sets import PUBLIC_SETS, convert
+from nyx.records import write_dropped
 
 
 def convert_command(
@@ -39,9 +39,7 @@ def convert_command(
     counts = convert(
         PUBLIC_SETS[name], output, split, dropped, source=source, config=config, images=images, limit=limit
     )
-    if left_out:
-        lines = "".join(json.dumps(each) + "\n" for each in left_out)
-        (output / f"{split}.dropped.jsonl").write_text(lines)
+    write_dropped(left_out, output / f"{split}.dropped.jsonl")
     told = ", ".join(f"{count} in {part}" for part, count in counts.items())
     if DEFAULT in counts:
         write_card(output, f"{name}, {split}", {"records": told, "rows left out": len(left_out)})

@@ -103,3 +103,12 @@ MME5: dict[str, Any] = {
     "neg_text": "['a Masca', \"a moth's wing\", '']",
     "neg_image_path": "['', '', '']",
 }
+NYX_T2T: dict[str, Any] = {
+    "qry": "Where does Vela mirabilis live?",
+    "qry_image_path": [],
+    "pos_text": "Vela mirabilis lives in Norland.",
+    "pos_image_path": [],
+    "neg_text": ["a Masca", "an oak"],
+    "neg_image_path": [],
+    "ans": ["Norland"],
+}

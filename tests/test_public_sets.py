@@ -26,6 +26,7 @@ from tests.public_rows import (
     MMQA_TABLE,
     MMQA_TEXT,
     MUSIQUE,
+    NYX_T2T,
     SCIENCE_QA,
     TWO_WIKI,
 )
@@ -36,11 +37,16 @@ needs_multihop = pytest.mark.skipif(not MULTIHOP.is_dir(), reason="needs ../shar
 needs_textbooks = pytest.mark.skipif(
     not (SHARED / "openstax-physical").is_dir(), reason="needs ../shared/data/openstax-physical"
 )
+_NAMES = List(Value("string"))
 TYPES = {
+    "nyx-t2t": Features(
+        dict.fromkeys(NYX_T2T, _NAMES)
+        | {"qry": Value("string"), "pos_text": Value("string"), "neg_image_path": List(_NAMES)}
+    ),
     "scienceqa": Features(
         {name: Value("string") for name in SCIENCE_QA}
         | {"image": Image(), "answer": Value("int8"), "choices": List(Value("string"))}
-    )
+    ),
 }
 
 
@@ -110,6 +116,15 @@ def test_examples_come_with_their_pictures(name, images, tmp_path):
     assert row == "row 1" and "none.jpg" in reason
     (example,) = read_records(Example, tmp_path / "out" / "triplets" / "train.parquet")
     assert example.query[0]["image"] == (images / "OK-VQA" / "1.jpg").read_bytes()
+
+
+def test_the_authors_text_pairs(tmp_path):
+    rows = [NYX_T2T, NYX_T2T | {"pos_image_path": ["a.png"]}]
+    source = repository(tmp_path / "hub", "nyx-t2t", rows, "train")
+    dropped = converted("nyx-t2t", tmp_path / "out", "train", source=str(source))
+    assert dropped == [("row 1", "a text pair with pictures")]
+    (example,) = read_records(Example, tmp_path / "out" / "triplets" / "train.parquet")
+    assert example.answers == ["Norland"] and [text_of(each) for each in example.negatives] == ["a Masca", "an oak"]
 
 
 def test_multimodalqa_is_read_from_its_files(images, tmp_path):

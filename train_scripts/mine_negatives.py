@@ -27,6 +27,7 @@ from dataset_builders.negatives import Corpus, MiningCounts, NegativeRule, mine
 from dataset_builders.retrievers import NAMES, open_retriever, retriever_facts
 from dataset_builders.schema import Chunk, Example, QAPair, read_records, write_records
 from nyx.errors import plain_errors
+from nyx.records import write_dropped
 from train_scripts.arguments import parse_arguments
 from train_scripts.provenance import shown
 
@@ -84,8 +85,8 @@ def run(arguments: MiningArguments) -> MiningCounts:
         raise ValueError(f"No question of {qa_path} has a gold chunk or document in {corpus_path}.")
     found = (part for part in done if part.is_file())
     write_records(chain.from_iterable(read_records(Example, part) for part in found), output)
-    lines = "".join(json.dumps({"id": name, "reason": reason}) + "\n" for name, reason in counts.dropped)
-    output.with_name(f"{split}.dropped.jsonl").write_text(lines)
+    left_out = [{"id": name, "reason": reason} for name, reason in counts.dropped]
+    write_dropped(left_out, output.with_name(f"{split}.dropped.jsonl"))
     shutil.rmtree(parts)
     about = {"retriever": shown(arguments.retriever)} | asdict(rule) | {"questions": str(counts)}
     write_card(folder, step, about)
