@@ -25,10 +25,10 @@ def scienceqa(row: Row) -> list[Record]:
     `image`, `question`, `hint` (asked with it), `choices`, `answer` (which of them), `subject` (the kind), `lecture`.
     """
     pictures = [inline(row["image"])] if row["image"] is not None else []
-    question = to_content([*pictures, f"{row['hint']}\n{row['question']}".strip()])
+    question = to_content([*pictures, f"{row['hint'] or ''}\n{row['question']}".strip()])
     if not 0 <= row["answer"] < len(row["choices"]):
         raise ValueError(f"answer {row['answer']} of {len(row['choices'])} choices")
-    answer, lecture = row["choices"][row["answer"]], row["lecture"].strip()
+    answer, lecture = row["choices"][row["answer"]], (row["lecture"] or "").strip()
     key = content_id(to_content(lecture)) if lecture else ""
     chunks: list[Record] = [Chunk(key, document_id=key, source="lecture", content=to_content(lecture))] if key else []
     gold = [key] if key else []

@@ -119,7 +119,7 @@ def to_records(rows: Iterable[Row], public: PublicSet, images: Path | None, drop
             raise ValueError(f"Row {number} lacks {missing}; it has {sorted(row)}.")
         try:
             made = list(public.records(row, images) if public.pictures else public.records(row))
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, AttributeError, LookupError) as error:  # null, too, where a set has none
             dropped(f"row {number}", f"no {error}" if isinstance(error, KeyError) else str(error))
             continue
         for record in made:

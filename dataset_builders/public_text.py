@@ -52,7 +52,7 @@ def asked(
         correct_option=options.index(answers[0]) if options else None,
         gold_ids=list(dict.fromkeys(gold)),
         modality="mixed" if pictured else "text",
-        kind=kind,
+        kind=kind or "",
     )
 
 
@@ -91,7 +91,7 @@ def musique(row: Row) -> list[Record]:
     chunks = [passage(each["title"], each["paragraph_text"]) for each in row["paragraphs"]]
     pairs = zip(chunks, row["paragraphs"], strict=True)
     gold = [chunk.id for chunk, each in pairs if each["is_supporting"]]
-    answers = [row["answer"], *row["answer_aliases"]]
+    answers = [row["answer"], *(row["answer_aliases"] or ())]
     kind = row["id"].split("__")[0]
     return [*chunks, asked(to_content(row["question"]), answers, gold, name=row["id"], kind=kind)]
 

@@ -96,6 +96,19 @@ def test_a_stopped_run_goes_on_and_ends_with_the_same_bytes(folder, tmp_path, sc
     assert (folder / "triplets" / "train.dropped.jsonl").read_bytes() == report
 
 
+def test_stopped_before_the_card_it_goes_on(folder, monkeypatch):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(mine_negatives, "write_card", stopped)
+        run(MiningArguments(str(folder)))
+    expected = (folder / "triplets" / "train.parquet").read_bytes()
+    run(MiningArguments(str(folder)))
+    assert (folder / "triplets" / "train.parquet").read_bytes() == expected
+    assert "hard negatives, train" in (folder / "README.md").read_text()
+
+
 def test_batches_of_another_rule_are_not_taken(folder, scored, monkeypatch):
     run(MiningArguments(str(folder), depth=6))
     expected, batches = (folder / "triplets" / "train.parquet").read_bytes(), list(scored)

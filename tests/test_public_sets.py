@@ -149,6 +149,21 @@ def test_what_cannot_be_used_is_told_and_limits_hold(tmp_path):
     assert len(list(read_records(QAPair, tmp_path / "out" / "qa" / "train.parquet"))) == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [("hotpotqa", HOTPOT), ("musique", MUSIQUE), ("mmeb", MME5), ("scienceqa", SCIENCE_QA), ("nyx-t2t", NYX_T2T)],
+)
+def test_null_anywhere_is_a_reason_or_nothing(name, row, images):
+    for column in row:
+        dropped: list[str] = []
+        made = list(
+            to_records(
+                [row | {column: None}], PUBLIC_SETS[name], images, lambda _, reason, kept=dropped: kept.append(reason)
+            )
+        )
+        assert bool(made) != bool(dropped) and all(dropped)
+
+
 def test_a_failure_leaves_no_file(tmp_path):
     def broken(row):
         if row["Answer"] == "stop":

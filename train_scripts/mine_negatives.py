@@ -63,12 +63,13 @@ def run(arguments: MiningArguments) -> MiningCounts:
     folder, rule, split = Path(arguments.dataset), arguments.rule(), arguments.split
     corpus_path, qa_path = (folder / name / f"{split}.parquet" for name in ("corpus", "qa"))
     output, step = folder / "triplets" / f"{split}.parquet", f"hard negatives, {split}"
-    if output.is_file() and step not in read_steps(folder):
+    parts = output.with_name(f".{output.stem}.parts")
+    if output.is_file() and step not in read_steps(folder) and not parts.is_dir():
         raise ValueError(f"{output} holds examples that were not mined. Move them away, or name another folder.")
     corpus = Corpus(list(read_records(Chunk, corpus_path)))
     hashes = fingerprints(folder)
     facts = retriever_facts(arguments.retriever) | asdict(rule) | {name: hashes[name] for name in ("corpus", "qa")}
-    parts = _parts_folder(output, facts)
+    _start_parts(parts, facts)
     retriever: Any = None
     counts, done = MiningCounts(), []
     batches = _batches(read_records(QAPair, qa_path), BATCH)
@@ -87,22 +88,20 @@ def run(arguments: MiningArguments) -> MiningCounts:
     write_records(chain.from_iterable(read_records(Example, part) for part in found), output)
     left_out = [{"id": name, "reason": reason} for name, reason in counts.dropped]
     write_dropped(left_out, output.with_name(f"{split}.dropped.jsonl"))
-    shutil.rmtree(parts)
     about = {"retriever": shown(arguments.retriever)} | asdict(rule) | {"questions": str(counts)}
     write_card(folder, step, about)
+    shutil.rmtree(parts)
     logger.info("Hard negatives by %s: %s", shown(arguments.retriever), counts)
     return counts
 
 
-def _parts_folder(output: Path, facts: dict[str, Any]) -> Path:
-    """Return the folder of the finished batches; those of other data, another rule or retriever are removed."""
-    parts = output.with_name(f".{output.stem}.parts")
+def _start_parts(parts: Path, facts: dict[str, Any]) -> None:
+    """Make the folder of finished batches; those of other data, another rule or retriever are removed."""
     about = parts / "run.json"
     if parts.is_dir() and not (about.is_file() and json.loads(about.read_text()) == facts):
         shutil.rmtree(parts)
     parts.mkdir(parents=True, exist_ok=True)
     _replace(about, facts)
-    return parts
 
 
 def _write_part(path: Path, questions: list[QAPair], corpus: Corpus, retriever: Any, rule: NegativeRule) -> None:
