@@ -22,8 +22,7 @@ from PIL import Image
 
 from dataset_builders.card import write_card
 from dataset_builders.public_multimodal import picture
-from dataset_builders.schema import Chunk, Example, QAPair, content_id, write_records
-from dataset_builders.sources import Dropped
+from dataset_builders.schema import Chunk, Dropped, Example, QAPair, content_id, write_records
 from modeling_nyx import to_content
 from modeling_nyx.content_nyx import IMAGE_MARK, Content
 from nyx.records import image_bytes

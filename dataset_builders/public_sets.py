@@ -19,8 +19,7 @@ from tqdm import tqdm
 from dataset_builders.official import TRIPLET, triplet
 from dataset_builders.public_multimodal import mme5, multimodalqa, scienceqa
 from dataset_builders.public_text import Row, bamboogle, hotpotqa, human_question, musique
-from dataset_builders.schema import Chunk, Example, QAPair
-from dataset_builders.sources import Dropped
+from dataset_builders.schema import Chunk, Dropped, Example, QAPair
 from nyx.records import record_writer
 
 
