@@ -3,17 +3,20 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from dataset_builders.schema import Chunk, QAPair
+from dataset_builders.schema import QAPair
 
 
 class GoldChunks:
-    """Looks up the gold chunks of questions, by their positions in a corpus."""
+    """Looks up the gold chunks of questions, by their positions in a corpus.
 
-    def __init__(self, chunks: Sequence[Chunk]) -> None:
-        self._chunks = {chunk.id: position for position, chunk in enumerate(chunks)}
+    `ids` are the chunks', `documents` the ids of their documents, in the same order.
+    """
+
+    def __init__(self, ids: Sequence[str], documents: Sequence[str]) -> None:
+        self._chunks = {chunk: position for position, chunk in enumerate(ids)}
         self._documents: dict[str, list[int]] = defaultdict(list)
-        for position, chunk in enumerate(chunks):
-            self._documents[chunk.document_id].append(position)
+        for position, document in enumerate(documents):
+            self._documents[document].append(position)
 
     def named(self, question: QAPair) -> list[int]:
         """Return the chunks that a question names themselves."""

@@ -1,16 +1,16 @@
 """Hard negatives: what a retriever ranks high for a question though it doesn't answer it (paper section 2.1)."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
 
+from dataset_builders.corpus import Corpus
 from dataset_builders.gold import GoldChunks
 from dataset_builders.retrievers import Retriever
-from dataset_builders.schema import Chunk, Example, QAPair, content_id
-from modeling_nyx.content_nyx import text_of
+from dataset_builders.schema import Example, QAPair
+from modeling_nyx.content_nyx import Content, text_of
 from nyx.metrics import accuracy, normalize
 
 GOLD = "gold"
@@ -73,79 +73,72 @@ class MiningCounts:
         )
 
 
-class Corpus:
-    """The chunks that negatives are taken from."""
+class Miner:
+    """A corpus, the retriever that scores it, and the rule by which negatives are taken from it."""
 
-    def __init__(self, chunks: Sequence[Chunk]) -> None:
-        self.chunks, self.gold = chunks, GoldChunks(chunks)
+    def __init__(self, corpus: Corpus, retriever: Retriever, rule: NegativeRule) -> None:
+        self.corpus, self.retriever, self.rule = corpus, retriever, rule
+        self.gold = GoldChunks(corpus.ids, [corpus.documents[chunk] for chunk in corpus.ids])
 
-    @cached_property
-    def keys(self) -> list[str]:
-        """Each chunk's content as a hash; ids may be of another kind."""
-        return [content_id(chunk.content) for chunk in self.chunks]
+    def mine(self, questions: Sequence[QAPair], counts: MiningCounts) -> Iterator[Example]:
+        """Yield an example per question that has a gold chunk in the corpus, be it without any negative.
 
+        Positives are the gold chunks, best-ranked first. Where a question names a document only, every chunk of it
+        counts as gold, so that none becomes a negative, and the positive is the best-ranked one alone.
+        """
+        scored = self.retriever.scores([each.question for each in questions])
+        for question, scores in zip(questions, scored, strict=True):
+            gold = np.array(self.gold.all(question), dtype=int)
+            if not len(gold):
+                counts.dropped.append((question.id, NO_GOLD))
+                continue
+            gold = gold[np.argsort(-scores[gold], kind="stable")]
+            ranked = best(scores, self.rule.depth)
+            negatives = list(self._negatives(question, gold, scores, ranked[self.rule.skip :], counts))
+            named = set(self.gold.named(question))
+            positives = [position for position in gold if position in named] or gold[:1]
+            counts.examples += 1
+            counts.negatives += len(negatives)
+            counts.without_negatives += not negatives
+            counts.positive_in_depth += bool(positives[0] in ranked)
+            counts.positive_first += bool(positives[0] == ranked[0])
+            yield Example(
+                id=question.id,
+                query=question.question,
+                positives=self._contents(positives),
+                negatives=self._contents(negatives),
+                answers=question.answers,
+            )
 
-def mine(
-    questions: Sequence[QAPair], corpus: Corpus, retriever: Retriever, rule: NegativeRule, counts: MiningCounts
-) -> Iterator[Example]:
-    """Yield an example per question that has a gold chunk in the corpus, be it without any negative.
+    def _negatives(
+        self, question: QAPair, gold: np.ndarray, scores: np.ndarray, ranked: np.ndarray, counts: MiningCounts
+    ) -> Iterator[int]:
+        """Yield the positions of up to `keep` chunks that pass every filter, and count what didn't."""
+        rule, keys = self.rule, self.corpus.keys
+        positions, same = set(gold.tolist()), {keys[position] for position in gold}
+        answers = [answer for answer in question.answers if normalize(answer) not in SAY_NOTHING]
+        bar = np.inf if rule.ratio is None else rule.ratio * scores[gold[0]]
+        kept = 0
+        for position in ranked.tolist():
+            if position in positions:
+                counts.left_out[GOLD] += 1
+            elif keys[position] in same:
+                counts.left_out[SAME] += 1
+            elif rule.without_answers and answers and self._holds(position, answers):
+                counts.left_out[ANSWERS] += 1
+            elif scores[position] > bar:
+                counts.left_out[CLOSE] += 1
+            else:
+                yield position
+                kept += 1
+                if kept == rule.keep:
+                    return
 
-    Positives are the gold chunks, best-ranked first. Where a question names a document only, every chunk of it counts
-    as gold, so that none becomes a negative, and the positive is the best-ranked one alone.
-    """
-    for question, scores in zip(questions, retriever.scores([each.question for each in questions]), strict=True):
-        gold = np.array(corpus.gold.all(question), dtype=int)
-        if not len(gold):
-            counts.dropped.append((question.id, NO_GOLD))
-            continue
-        gold = gold[np.argsort(-scores[gold], kind="stable")]
-        ranked = best(scores, rule.depth)
-        negatives = list(_negatives(question, corpus, gold, scores, ranked[rule.skip :], rule, counts))
-        named = set(corpus.gold.named(question))
-        positives = [position for position in gold if position in named] or gold[:1]
-        counts.examples += 1
-        counts.negatives += len(negatives)
-        counts.without_negatives += not negatives
-        counts.positive_in_depth += bool(positives[0] in ranked)
-        counts.positive_first += bool(positives[0] == ranked[0])
-        yield Example(
-            id=question.id,
-            query=question.question,
-            positives=[corpus.chunks[position].content for position in positives],
-            negatives=[corpus.chunks[position].content for position in negatives],
-            answers=question.answers,
-        )
+    def _holds(self, position: int, answers: list[str]) -> bool:
+        return bool(accuracy(text_of(self._contents([position])[0]), answers))
 
-
-def _negatives(
-    question: QAPair,
-    corpus: Corpus,
-    gold: np.ndarray,
-    scores: np.ndarray,
-    ranked: np.ndarray,
-    rule: NegativeRule,
-    counts: MiningCounts,
-) -> Iterator[int]:
-    """Yield the positions of up to `keep` chunks that pass every filter, and count what didn't."""
-    keys = {corpus.keys[position] for position in gold}
-    positions = set(gold.tolist())
-    answers = [answer for answer in question.answers if normalize(answer) not in SAY_NOTHING]
-    bar = np.inf if rule.ratio is None else rule.ratio * scores[gold[0]]
-    kept = 0
-    for position in ranked.tolist():
-        if position in positions:
-            counts.left_out[GOLD] += 1
-        elif corpus.keys[position] in keys:
-            counts.left_out[SAME] += 1
-        elif rule.without_answers and answers and accuracy(text_of(corpus.chunks[position].content), answers):
-            counts.left_out[ANSWERS] += 1
-        elif scores[position] > bar:
-            counts.left_out[CLOSE] += 1
-        else:
-            yield position
-            kept += 1
-            if kept == rule.keep:
-                return
+    def _contents(self, positions: Iterable[int]) -> list[Content]:
+        return self.corpus.contents([self.corpus.ids[position] for position in positions])
 
 
 def best(scores: np.ndarray, depth: int) -> np.ndarray:

@@ -6,10 +6,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from dataset_builders.schema import Chunk
-from modeling_nyx import load_image
+from dataset_builders.candidates import embed
+from dataset_builders.corpus import Corpus
 from modeling_nyx.content_nyx import Content, text_of
 from nyx.index import MANIFEST, Index, read_manifest
+from nyx.messages import to_messages
 from nyx.models import fingerprint, load_encoder
 
 BM25_NAME = "bm25"
@@ -36,26 +37,25 @@ class Cosines:
         return self._encode(queries) @ self._documents.T
 
 
-def open_retriever(name: str, chunks: Sequence[Chunk]) -> Retriever:
-    """Make the retriever that `name` stands for (`NAMES`) ready to score `chunks`.
+def open_retriever(name: str, corpus: Corpus) -> Retriever:
+    """Make the retriever that `name` stands for (`NAMES`) ready to score a corpus.
 
     A model embeds the corpus at once; for a large one make an index before, which goes on after an interruption.
     Raises `ValueError` for an index that lacks a chunk, or a model that is no Nyx model.
     """
-    contents = [chunk.content for chunk in chunks]
     if name == BM25_NAME:
         from nyx.bm25 import BM25
 
-        return BM25(contents)
+        return BM25([_words(corpus.contents([chunk])[0]) for chunk in corpus.ids])
     if name.startswith(SENTENCE_TRANSFORMER):
-        return _sentence_transformer(name.removeprefix(SENTENCE_TRANSFORMER), contents)
+        return _sentence_transformer(name.removeprefix(SENTENCE_TRANSFORMER), corpus)
     if (Path(name) / MANIFEST).is_file():
-        return _index(Path(name), chunks)
+        return _index(Path(name), corpus)
     try:
         encoder = load_encoder(name)
     except ValueError as error:
         raise ValueError(f"{error} A retriever is one of: {NAMES}.") from error
-    return Cosines(encoder.encode_queries, encoder.encode_documents(contents, show_progress=True))
+    return Cosines(encoder.encode_queries, embed(corpus, encoder.encode_documents))
 
 
 def retriever_facts(name: str) -> dict[str, str]:
@@ -65,18 +65,23 @@ def retriever_facts(name: str) -> dict[str, str]:
     return {"retriever": name, "revision": revision}
 
 
-def _index(folder: Path, chunks: Sequence[Chunk]) -> Cosines:
+def _words(content: Content) -> Content:
+    """Leave out the pictures, so that they need not stay in memory."""
+    return [item for item in content if item["type"] == "text"]
+
+
+def _index(folder: Path, corpus: Corpus) -> Cosines:
     name = read_manifest(folder).model
     index = Index.open(folder, model_name=name, revision=fingerprint(name))
     places = {chunk.id: place for place, chunk in enumerate(index.chunks)}
-    if missing := [chunk.id for chunk in chunks if chunk.id not in places]:
+    if missing := [chunk for chunk in corpus.ids if chunk not in places]:
         raise ValueError(
-            f"{folder} lacks {len(missing)} of {len(chunks)} chunks, {missing[0]} first. Add them with `nyx index`."
+            f"{folder} lacks {len(missing)} of {len(corpus)} chunks, {missing[0]} first. Add them with `nyx index`."
         )
-    return Cosines(load_encoder(name).encode_queries, index.vectors[[places[chunk.id] for chunk in chunks]])
+    return Cosines(load_encoder(name).encode_queries, index.vectors[[places[chunk] for chunk in corpus.ids]])
 
 
-def _sentence_transformer(name: str, contents: Sequence[Content]) -> Cosines:
+def _sentence_transformer(name: str, corpus: Corpus) -> Cosines:
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
@@ -85,17 +90,8 @@ def _sentence_transformer(name: str, contents: Sequence[Content]) -> Cosines:
         ) from error
     model = SentenceTransformer(name)
     # A model of texts reads the words, as BM25 does.
-    spell: Callable[[Content], Any] = _message if model.supports("message") else text_of
-
-    def encode_queries(queries: Sequence[Content]) -> np.ndarray:
-        return model.encode_query([spell(query) for query in queries], normalize_embeddings=True)
-
-    documents = [spell(content) for content in contents]
-    return Cosines(encode_queries, model.encode_document(documents, normalize_embeddings=True, show_progress_bar=True))
-
-
-def _message(content: Content) -> list[dict[str, Any]]:
-    parts = [
-        item if item["type"] == "text" else {"type": "image", "image": load_image(item["image"])} for item in content
-    ]
-    return [{"role": "user", "content": parts}]
+    spell: Callable[[Content], Any] = to_messages if model.supports("message") else text_of
+    return Cosines(
+        lambda queries: model.encode_query([spell(query) for query in queries], normalize_embeddings=True),
+        embed(corpus, lambda contents: model.encode_document(list(map(spell, contents)), normalize_embeddings=True)),
+    )

@@ -3,11 +3,11 @@
 import pytest
 
 from dataset_builders.gold import GoldChunks
-from dataset_builders.schema import Chunk, QAPair
+from dataset_builders.schema import QAPair
 from tests.conftest import text
 
 PLACES = [("1", "a"), ("2", "b"), ("3", "a"), ("4", "c"), ("c", "d")]
-GOLD = GoldChunks([Chunk(name, document, "s", [text(name)]) for name, document in PLACES])
+GOLD = GoldChunks([name for name, _ in PLACES], [document for _, document in PLACES])
 
 
 @pytest.mark.parametrize(

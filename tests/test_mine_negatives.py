@@ -38,8 +38,8 @@ def scored(monkeypatch) -> list[int]:
     calls: list[int] = []
     real = mine_negatives.open_retriever
 
-    def opened(name, chunks):
-        retriever = real(name, chunks)
+    def opened(name, corpus):
+        retriever = real(name, corpus)
         score = retriever.scores
         retriever.scores = lambda queries: calls.append(len(queries)) or score(queries)
         return retriever

@@ -23,9 +23,11 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from dataset_builders.card import fingerprints, read_steps, write_card
-from dataset_builders.negatives import Corpus, MiningCounts, NegativeRule, mine
+from dataset_builders.corpus import Corpus
+from dataset_builders.json_lines import json_lines
+from dataset_builders.negatives import Miner, MiningCounts, NegativeRule
 from dataset_builders.retrievers import NAMES, open_retriever, retriever_facts
-from dataset_builders.schema import Chunk, Example, QAPair, read_records, write_records
+from dataset_builders.schema import Example, QAPair, read_records, write_records
 from nyx.errors import plain_errors
 from nyx.records import write_dropped
 from train_scripts.arguments import parse_arguments
@@ -66,20 +68,20 @@ def run(arguments: MiningArguments) -> MiningCounts:
     parts = output.with_name(f".{output.stem}.parts")
     if output.is_file() and step not in read_steps(folder) and not parts.is_dir():
         raise ValueError(f"{output} holds examples that were not mined. Move them away, or name another folder.")
-    corpus = Corpus(list(read_records(Chunk, corpus_path)))
+    corpus = Corpus.open(corpus_path)
     hashes = fingerprints(folder)
     facts = retriever_facts(arguments.retriever) | asdict(rule) | {name: hashes[name] for name in ("corpus", "qa")}
     _start_parts(parts, facts)
-    retriever: Any = None
+    miner: Miner | None = None
     counts, done = MiningCounts(), []
     batches = _batches(read_records(QAPair, qa_path), BATCH)
     total = -(-pq.read_metadata(qa_path).num_rows // BATCH)
     for number, questions in enumerate(tqdm(batches, total=total, desc="batches of questions")):
         part = parts / f"{number:06}.parquet"
         if not _about(part).is_file():
-            if retriever is None:  # a run whose parts are all there needs none
-                retriever = open_retriever(arguments.retriever, corpus.chunks)
-            _write_part(part, questions, corpus, retriever, rule)
+            # A run whose parts are all there needs no retriever.
+            miner = miner or Miner(corpus, open_retriever(arguments.retriever, corpus), rule)
+            _write_part(part, questions, miner)
         counts += _read_counts(part)
         done.append(part)
     if not counts.examples:
@@ -101,15 +103,17 @@ def _start_parts(parts: Path, facts: dict[str, Any]) -> None:
     if parts.is_dir() and not (about.is_file() and json.loads(about.read_text()) == facts):
         shutil.rmtree(parts)
     parts.mkdir(parents=True, exist_ok=True)
-    _replace(about, facts)
+    with json_lines(about) as write:
+        write(facts)
 
 
-def _write_part(path: Path, questions: list[QAPair], corpus: Corpus, retriever: Any, rule: NegativeRule) -> None:
+def _write_part(path: Path, questions: list[QAPair], miner: Miner) -> None:
     """Keep a batch's examples, if it has any, and then its counts, which say that it is finished."""
     counts = MiningCounts()
-    if examples := list(mine(questions, corpus, retriever, rule, counts)):
+    if examples := list(miner.mine(questions, counts)):
         write_records(examples, path)
-    _replace(_about(path), vars(counts))
+    with json_lines(_about(path)) as write:
+        write(vars(counts))
 
 
 def _read_counts(part: Path) -> MiningCounts:
@@ -121,12 +125,6 @@ def _read_counts(part: Path) -> MiningCounts:
 
 def _about(part: Path) -> Path:
     return part.with_suffix(".json")
-
-
-def _replace(path: Path, value: Any) -> None:
-    aside = path.with_name(f".{path.name}.partial")
-    aside.write_text(json.dumps(value))
-    aside.replace(path)
 
 
 def _batches(questions: Iterable[QAPair], size: int) -> Iterator[list[QAPair]]:
