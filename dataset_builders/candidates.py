@@ -37,7 +37,7 @@ def retrieve(
     if done == total:
         return
     model = load()
-    documents, left = _vectors(corpus, model), islice(queries, done, None)
+    documents, left = embed(corpus, model.encode_documents), islice(queries, done, None)
     with path.open("a") as file, tqdm(total=total, initial=done, desc="retrieve") as bar:
         while block := list(islice(left, QUERIES)):
             found = top(model.encode_queries([content for _, content in block]), documents, depth)
@@ -76,6 +76,7 @@ def _done(path: Path, header: str, total: int) -> int:
     return done
 
 
-def _vectors(corpus: Corpus, model: Any) -> np.ndarray:
+def embed(corpus: Corpus, encode: Callable[[list[Content]], np.ndarray]) -> np.ndarray:
+    """Return the embeddings of a corpus (chunks, dim); no more than a block of it is in memory at once."""
     blocks = [corpus.ids[start : start + CHUNKS] for start in range(0, len(corpus), CHUNKS)]
-    return np.concatenate([model.encode_documents(corpus.contents(block)) for block in tqdm(blocks, desc="embed")])
+    return np.concatenate([encode(corpus.contents(block)) for block in tqdm(blocks, desc="embed")])

@@ -3,12 +3,13 @@
 import mmap
 import tempfile
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dataset_builders.schema import Chunk, features
+from dataset_builders.schema import Chunk, content_id, features
 from modeling_nyx.content_nyx import Content, to_content
 
 ROWS = 256
@@ -51,6 +52,11 @@ class Corpus:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @cached_property
+    def keys(self) -> list[str]:
+        """Each chunk's content as a hash; ids may be of another kind."""
+        return [content_id(self.contents([chunk])[0]) for chunk in self.ids]
 
     def contents(self, ids: Sequence[str]) -> list[Content]:
         """Return the contents of chunks, pictures as bytes."""

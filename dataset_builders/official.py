@@ -21,10 +21,10 @@ from typing import Any
 from PIL import Image
 
 from dataset_builders.card import write_card
+from dataset_builders.public_multimodal import picture
 from dataset_builders.schema import Chunk, Dropped, Example, QAPair, content_id, write_records
 from modeling_nyx import to_content
 from modeling_nyx.content_nyx import IMAGE_MARK, Content
-from modeling_nyx.images_nyx import image_size
 from nyx.records import image_bytes
 
 logger = logging.getLogger(__name__)
@@ -82,24 +82,26 @@ def read_triplets(rows: Iterable[Row], images: Path, dropped: Dropped) -> Iterat
     An example has the id of the question that `read_questions` makes of the same row.
     """
 
-    def example(row: Row, source: str) -> Example:
-        query = _content(row["qry"], row["qry_image_path"], images)
-        positive = _content(row["pos_text"], row["pos_image_path"], images)
-        texts = row["neg_text"] or []
-        # The text pairs may leave the list empty instead of giving every text an empty one.
-        pictures = row["neg_image_path"] or [[] for _ in texts]
-        if len(texts) != len(pictures):
-            raise ValueError(f"{len(texts)} neg_text but {len(pictures)} neg_image_path")
-        answers = [row["ans"]] if isinstance(row["ans"], str) else list(row["ans"])
-        return Example(
-            id=_id(query, answers, positive),
-            query=query,
-            positives=[positive],
-            negatives=[_content(text, names, images) for text, names in zip(texts, pictures, strict=True)],
-            answers=answers,
-        )
+    return _read(rows, TRIPLET, lambda row, _: triplet(row, images), dropped)
 
-    return _read(rows, TRIPLET, example, dropped)
+
+def triplet(row: Row, images: Path) -> Example:
+    """Read one such row. Raises `ValueError` if it cannot be used."""
+    query = _content(row["qry"], row["qry_image_path"], images)
+    positive = _content(row["pos_text"], row["pos_image_path"], images)
+    texts = row["neg_text"] or []
+    # The text pairs may leave the list empty instead of giving every text an empty one.
+    pictures = row["neg_image_path"] or [[] for _ in texts]
+    if len(texts) != len(pictures):
+        raise ValueError(f"{len(texts)} neg_text but {len(pictures)} neg_image_path")
+    answers = [row["ans"]] if isinstance(row["ans"], str) else list(row["ans"])
+    return Example(
+        id=_id(query, answers, positive),
+        query=query,
+        positives=[positive],
+        negatives=[_content(text, names, images) for text, names in zip(texts, pictures, strict=True)],
+        answers=answers,
+    )
 
 
 def corpus_rows(chunks: Iterable[Chunk], images: Path) -> Iterator[dict[str, Any]]:
@@ -170,17 +172,8 @@ def _read(rows: Iterable[Row], columns: Sequence[str], make: Callable[[Row, str]
 
 def _content(text: str, names: Sequence[str] | None, images: Path) -> Content:
     """Put pictures where the marks are. Raises `ValueError` where they differ in number, or a picture is unusable."""
-    paths = [_inside(name, images) for name in names or ()]
-    for path in paths:
-        image_size(path)
+    paths = [picture(images, PREFIX.sub("", name)) for name in names or ()]
     return to_content({"text": text, "images": paths})
-
-
-def _inside(name: str, images: Path) -> Path:
-    path = (images / PREFIX.sub("", name)).resolve()
-    if not path.is_relative_to(images.resolve()):
-        raise ValueError(f"picture outside the folder: {name:.100}")
-    return path
 
 
 def _marked(content: Content, images: Path) -> tuple[str, list[str]]:
@@ -194,11 +187,11 @@ def _marked(content: Content, images: Path) -> tuple[str, list[str]]:
     return "".join(parts), names
 
 
-def _name(picture: Any, images: Path) -> str:
+def _name(image: Any, images: Path) -> str:
     """Name a picture: by its place below `images`, or by its content after writing it there."""
-    if isinstance(picture, (str, os.PathLike)) and Path(picture).resolve().is_relative_to(images.resolve()):
-        return Path(picture).resolve().relative_to(images.resolve()).as_posix()
-    data = image_bytes(picture)
+    if isinstance(image, (str, os.PathLike)) and Path(image).resolve().is_relative_to(images.resolve()):
+        return Path(image).resolve().relative_to(images.resolve()).as_posix()
+    data = image_bytes(image)
     with Image.open(io.BytesIO(data)) as opened:
         name = f"{hashlib.sha256(data).hexdigest()[:24]}.{str(opened.format).lower()}"
     images.mkdir(parents=True, exist_ok=True)

@@ -86,6 +86,17 @@ def test_evaluation_ranks_the_corpus(make, pages):
         make().evaluate()
 
 
+def test_any_chunk_of_a_gold_document_counts(make, pages):
+    chunks = [Chunk(str(index), f"page {index % 4}", "s", page) for index, page in enumerate(pages)]
+    queries = [chunk.content for chunk in chunks]
+    documents = [QAPair(str(i), query, ["x"], [], None, [f"page {i % 4}"], "text") for i, query in enumerate(queries)]
+    named = [
+        QAPair(str(i), query, ["x"], [], None, [str(i % 4), str(i % 4 + 4)], "text") for i, query in enumerate(queries)
+    ]
+    scores = [make(validation=Validation(chunks, questions)).evaluate() for questions in (documents, named)]
+    assert all(scores[0][name] == scores[1][name] > 0 for name in ("eval_recall@1", "eval_mrr", "eval_ndcg@10"))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -1,0 +1,97 @@
+"""Retrievers by name, as scorers of a corpus: BM25, a Nyx model or index, any sentence-transformers model."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from dataset_builders.candidates import embed
+from dataset_builders.corpus import Corpus
+from modeling_nyx.content_nyx import Content, text_of
+from nyx.index import MANIFEST, Index, read_manifest
+from nyx.messages import to_messages
+from nyx.models import fingerprint, load_encoder
+
+BM25_NAME = "bm25"
+# Other models are recognised by this alone: a checkpoint of Qwen's classes may be pooled in any way.
+SENTENCE_TRANSFORMER = "st:"
+NAMES = f"{BM25_NAME}; an index' folder; a Nyx model; {SENTENCE_TRANSFORMER}MODEL for any SentenceTransformer"
+
+
+class Retriever(Protocol):
+    """Whatever scores a fixed corpus for queries."""
+
+    def scores(self, queries: Sequence[Content]) -> np.ndarray:
+        """Return how well each chunk fits each query, (queries, chunks): higher fits better."""
+        ...
+
+
+class Cosines:
+    """An encoder of queries, and the embeddings of a corpus (chunks, dim), all of norm 1."""
+
+    def __init__(self, encode_queries: Callable[[Sequence[Content]], np.ndarray], documents: np.ndarray) -> None:
+        self._encode, self._documents = encode_queries, documents
+
+    def scores(self, queries: Sequence[Content]) -> np.ndarray:
+        return self._encode(queries) @ self._documents.T
+
+
+def open_retriever(name: str, corpus: Corpus) -> Retriever:
+    """Make the retriever that `name` stands for (`NAMES`) ready to score a corpus.
+
+    A model embeds the corpus at once; for a large one make an index before, which goes on after an interruption.
+    Raises `ValueError` for an index that lacks a chunk, or a model that is no Nyx model.
+    """
+    if name == BM25_NAME:
+        from nyx.bm25 import BM25
+
+        return BM25([_words(corpus.contents([chunk])[0]) for chunk in corpus.ids])
+    if name.startswith(SENTENCE_TRANSFORMER):
+        return _sentence_transformer(name.removeprefix(SENTENCE_TRANSFORMER), corpus)
+    if (Path(name) / MANIFEST).is_file():
+        return _index(Path(name), corpus)
+    try:
+        encoder = load_encoder(name)
+    except ValueError as error:
+        raise ValueError(f"{error} A retriever is one of: {NAMES}.") from error
+    return Cosines(encoder.encode_queries, embed(corpus, encoder.encode_documents))
+
+
+def retriever_facts(name: str) -> dict[str, str]:
+    """Return what tells two runs' retrievers apart: the name, and a hash of what lies in the folder of that name."""
+    folder = name.removeprefix(SENTENCE_TRANSFORMER)
+    revision = (Path(folder) / MANIFEST).read_text() if (Path(folder) / MANIFEST).is_file() else fingerprint(folder)
+    return {"retriever": name, "revision": revision}
+
+
+def _words(content: Content) -> Content:
+    """Leave out the pictures, so that they need not stay in memory."""
+    return [item for item in content if item["type"] == "text"]
+
+
+def _index(folder: Path, corpus: Corpus) -> Cosines:
+    name = read_manifest(folder).model
+    index = Index.open(folder, model_name=name, revision=fingerprint(name))
+    places = {chunk.id: place for place, chunk in enumerate(index.chunks)}
+    if missing := [chunk for chunk in corpus.ids if chunk not in places]:
+        raise ValueError(
+            f"{folder} lacks {len(missing)} of {len(corpus)} chunks, {missing[0]} first. Add them with `nyx index`."
+        )
+    return Cosines(load_encoder(name).encode_queries, index.vectors[[places[chunk] for chunk in corpus.ids]])
+
+
+def _sentence_transformer(name: str, corpus: Corpus) -> Cosines:
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError as error:
+        raise ImportError(
+            f"{SENTENCE_TRANSFORMER}{name} needs sentence-transformers: pip install 'sentence-transformers>=6'"
+        ) from error
+    model = SentenceTransformer(name)
+    # A model of texts reads the words, as BM25 does.
+    spell: Callable[[Content], Any] = to_messages if model.supports("message") else text_of
+    return Cosines(
+        lambda queries: model.encode_query([spell(query) for query in queries], normalize_embeddings=True),
+        embed(corpus, lambda contents: model.encode_document(list(map(spell, contents)), normalize_embeddings=True)),
+    )
