@@ -180,7 +180,7 @@ def test_any_content_as_messages(encoder, model):
     [
         # It takes strings that look like a picture's address for one; nothing is fetched.
         ("https://example.org/moth.png", "No such picture file: 'https://example.org/moth.png'"),
-        ([{"role": "user", "content": [{"type": "image", "url": "https://example.org/moth.png"}]}], "Unknown picture: .https:.*bytes inside"),
+        ([{"role": "user", "content": [{"type": "image", "url": "https://example.org/moth.png"}]}], "Unknown picture"),
         ([{"role": "user", "content": [{"type": "video", "video": "x.mp4"}]}], "Unknown content"),
         ("", "Empty content"),
         (np.zeros((8, 8, 3), dtype=np.uint8), "Unknown picture: ndarray"),
