@@ -21,7 +21,8 @@ class Line:
     """One conversation: what it waits for, and what it came to."""
 
     def __init__(self, conversation: Conversation[Any]) -> None:
-        self.conversation, self.over, self.result = conversation, False, None
+        self.conversation, self.over = conversation, False
+        self.result: Any = None
         self.keys: list[str] = []
         self.answers: dict[str, Answer] = {}
 

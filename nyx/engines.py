@@ -42,12 +42,15 @@ Answer = str | ReaderError
 class Engine(Protocol):
     """What answers requests: a model in this process, or a server."""
 
-    # Which model it is, and how it sees pictures: a part of the key under which its answers are kept.
-    identity: str
     # Calls of `answer` that may run at the same time, each in a thread of its own.
     workers: int
     # Requests that one call takes at most.
     at_once: int
+
+    @property
+    def identity(self) -> str:
+        """Which model it is, and how it sees pictures: a part of the key under which its answers are kept."""
+        ...
 
     def answer(self, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
         """Yield each request's place and answer, in whatever order they come. Other errors end the whole run."""

@@ -63,7 +63,7 @@ class LocalEngine:
         return text, [item["image"] for item in content if item["type"] == "image"]
 
     def answer(self, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
-        """Answer greedily; a prompt beyond the window, or with a picture that cannot be read, is an error of its own."""
+        """Answer greedily; a prompt beyond the window, or with an unreadable picture, is an error of its own."""
         rows: dict[int, Row] = {}
         for place, request in enumerate(requests):
             try:

@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass
 class Reply:
-    """What goes over the wire. `hang`: seconds until it does; `cut`: leave out as many bytes of the end, and hang up."""
+    """What goes over the wire. `hang`: seconds until it does; `cut`: bytes of its end that are left out."""
 
     body: bytes
     status: int = 200

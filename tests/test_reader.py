@@ -182,6 +182,6 @@ def test_what_a_user_names_is_opened(folder):
     with ScriptedServer(lambda body, before: said(body["model"])) as server:
         assert Reader.open(f"{server.url}#some/model").answer(PROMPTS[:1]) == ["some/model"]
         assert Reader.open(server.url).answer(PROMPTS[:1]) == ["scripted"]
-    with ScriptedServer(lambda body, before: said("x"), models=("a", "b")) as server:
-        with pytest.raises(ValueError, match="serves a, b. Name the model: http://.*/v1#MODEL"):
-            Reader.open(server.url)
+    several = ScriptedServer(lambda body, before: said("x"), models=("a", "b"))
+    with several, pytest.raises(ValueError, match="serves a, b. Name the model: http://.*/v1#MODEL"):
+        Reader.open(several.url)
