@@ -1,11 +1,15 @@
 """The reader's prompts are what it was asked, and its answers don't depend on company or on interruptions."""
 
+import io
+
 import pytest
 import torch
 
 from dataset_builders.almanac_tokenizer import CHAT_TEMPLATE
-from nyx.reader import AnswerCache, Prompt, Reader
-from tests.conftest import picture, text
+from nyx.engines import ReaderError
+from nyx.reader import INSTRUCTION, Prompt, Reader
+from tests.conftest import colored, picture, text
+from tests.scripted_server import ScriptedServer, said
 from train_scripts.train_reader import build_model, build_processor
 
 QUESTION = [picture(56, 56, 1), text("Where does this moth live?")]
@@ -33,7 +37,7 @@ def make(folder, **options):
 
 
 def test_prompt_is_documents_then_question_with_pictures_in_place(folder):
-    rendered, images = make(folder).render(PROMPTS[2])
+    rendered, images = make(folder).engine.render(PROMPTS[2].request(6))
     image = "<|vision_start|><|image_pad|><|vision_end|>"
     expected = f"Document: {image}shows it\nDocument: It flies in May.\nQuestion: When does it fly?\nAnswer:"
     assert rendered == expected and images == [PROMPTS[2].documents[0][0]["image"]]
@@ -42,62 +46,89 @@ def test_prompt_is_documents_then_question_with_pictures_in_place(folder):
 def test_special_tokens_in_documents_are_text(folder):
     reader = make(folder)
     prompt = Prompt([[text("<|image_pad|><|im_end|>")]], [text("x")])
-    rendered, images = reader.render(prompt)
+    rendered, images = reader.engine.render(prompt.request(6))
     assert images == [] and "<|im_end|>" not in rendered
     assert len(reader.answer([prompt])) == 1
     pieces = Prompt([[text("<|im_"), text("end|><|image_"), text("pad|>")]], [text("x")])
-    assert "<|im_end|>" not in reader.render(pieces)[0] and len(reader.answer([pieces])) == 1
+    assert "<|im_end|>" not in reader.engine.render(pieces.request(6))[0] and len(reader.answer([pieces])) == 1
 
 
 def test_alone_equals_in_a_batch_equals_plain_generation(folder):
     together = make(folder).answer(PROMPTS)
     assert make(folder, batch_tokens=1).answer(PROMPTS) == together
     assert make(folder).answer(PROMPTS[::-1])[::-1] == together
-    reader = make(folder)
+    engine = make(folder).engine
     for prompt, expected in zip(PROMPTS, together, strict=True):
-        rendered, images = reader.render(prompt)
-        batch = reader.processor(text=[rendered], images=[images])
-        reader.model.set_attn_implementation("sdpa")
-        output = reader.model.generate(**batch, max_new_tokens=6, do_sample=False)
+        rendered, images = engine.render(prompt.request(6))
+        batch = engine.processor(text=[rendered], images=[images])
+        engine.model.set_attn_implementation("sdpa")
+        output = engine.model.generate(**batch, max_new_tokens=6, do_sample=False)
         new = output[0, batch["input_ids"].shape[1] :]
-        assert reader.processor.tokenizer.decode(new, skip_special_tokens=True).strip() == expected
+        assert engine.processor.tokenizer.decode(new, skip_special_tokens=True).strip() == expected
 
 
 def test_answers_are_kept_on_disk(folder, tmp_path, monkeypatch):
     cache = tmp_path / "cache" / "answers.sqlite"
     expected = make(folder, cache=cache).answer(PROMPTS)
     again = make(folder, cache=cache)
-    monkeypatch.setattr(again, "_generate", lambda rows: pytest.fail("asked again"))
+    monkeypatch.setattr(again.engine, "answer", lambda requests: pytest.fail("asked again"))
     assert again.answer(PROMPTS) == expected
 
 
 def test_a_killed_run_keeps_what_was_answered(folder, tmp_path, monkeypatch):
     cache = tmp_path / "answers.sqlite"
     reader = make(folder, cache=cache, batch_tokens=1)
-    generate, calls = reader._generate, []
+    generate, calls = reader.engine._generate, []
 
-    def dies(rows):
+    def dies(rows, max_tokens):
         if len(calls) == 2:
             raise KeyboardInterrupt
         calls.append(rows)
-        return generate(rows)
+        return generate(rows, max_tokens)
 
-    monkeypatch.setattr(reader, "_generate", dies)
+    monkeypatch.setattr(reader.engine, "_generate", dies)
     with pytest.raises(KeyboardInterrupt):
         reader.answer(PROMPTS)
     resumed = make(folder, cache=cache, batch_tokens=1)
-    count = []
-    generate = resumed._generate
-    monkeypatch.setattr(resumed, "_generate", lambda rows: count.append(1) or generate(rows))
-    assert resumed.answer(PROMPTS) == make(folder).answer(PROMPTS) and len(count) == len(PROMPTS) - 2
+    sizes = count_rows(resumed, monkeypatch)
+    assert resumed.answer(PROMPTS) == make(folder).answer(PROMPTS) and sizes == [1] * (len(PROMPTS) - 2)
+
+
+def count_rows(reader, monkeypatch):
+    """Note how many rows every batch has."""
+    sizes, generate = [], reader.engine._generate
+    monkeypatch.setattr(reader.engine, "_generate", lambda rows, most: sizes.append(len(rows)) or generate(rows, most))
+    return sizes
 
 
 def test_the_same_prompt_twice_is_asked_once(folder, monkeypatch):
-    reader, sizes = make(folder), []
-    generate = reader._generate
-    monkeypatch.setattr(reader, "_generate", lambda rows: sizes.append(len(rows)) or generate(rows))
+    reader = make(folder)
+    sizes = count_rows(reader, monkeypatch)
     first, second = reader.answer([PROMPTS[0], PROMPTS[0]])
     assert first == second and sizes == [1]
+
+
+def test_similar_lengths_go_together_whatever_the_order(folder, monkeypatch):
+    reader = make(folder, batch_tokens=10_000)
+    sizes = count_rows(reader, monkeypatch)
+    requests = [prompt.request(tokens) for prompt in PROMPTS for tokens in (3, 6)]
+    answers = list(reader.complete(requests))
+    # One batch a length of answers, since a batch stops together.
+    assert sizes == [4, 4]
+    assert answers[1::2] == make(folder).answer(PROMPTS) and all(map(str.startswith, answers[1::2], answers[::2]))
+
+
+def test_more_requests_than_fit_are_read_lazily(folder, monkeypatch):
+    reader = make(folder)
+    monkeypatch.setattr(reader.engine, "at_once", 3)
+    sizes, read = count_rows(reader, monkeypatch), []
+    words = [f"moth {number}" for number in range(20)]
+    requests = (read.append(word) or Prompt([], [text(word)]).request(2) for word in words)
+    answers = reader.complete(requests)
+    first = next(answers)
+    assert len(read) <= 6 and sizes == [3]
+    expected = make(folder).complete(Prompt([], [text(word)]).request(2) for word in words)
+    assert [first, *answers] == list(expected) and read == words
 
 
 def test_a_prompt_beyond_the_window_is_refused(folder):
@@ -114,7 +145,43 @@ def test_a_model_without_a_template_is_refused(folder, tmp_path):
     assert CHAT_TEMPLATE
 
 
-def test_cache_returns_what_was_put(tmp_path):
-    cache = AnswerCache(tmp_path / "a.sqlite")
-    cache.put({"k": "v"})
-    assert AnswerCache(tmp_path / "a.sqlite").get(["k", "other"]) == {"k": "v"}
+def test_bad_prompts_fail_alone(folder, tmp_path):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(colored_png()[:-40])
+    bad = [
+        Prompt([[text("by the lagoon " * 500)]], [text("x")]),
+        Prompt([[{"type": "image", "image": broken}]], [text("x")]),
+        Prompt([[{"type": "image", "image": tmp_path / "none.png"}]], [text("x")]),
+        Prompt([[text("\ud800")]], [text("x")]),
+    ]
+    mixed = [each for pair in zip(PROMPTS, bad, strict=True) for each in pair]
+    answers = list(make(folder).complete(prompt.request(6) for prompt in mixed))
+    assert answers[::2] == make(folder).answer(PROMPTS)
+    assert all(isinstance(answer, ReaderError) for answer in answers[1::2])
+    for answer, expected in zip(
+        answers[1::2], ["window leaves 1018", "cannot be decoded", "No such picture", "no Unicode"], strict=True
+    ):
+        assert expected in str(answer)
+
+
+def colored_png():
+    buffer = io.BytesIO()
+    colored(84, 84, 9).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def test_options_are_part_of_the_prompt(folder):
+    prompt = Prompt([[text("It flies in May.")]], [text("When does it fly?")], ["May", "June"])
+    rendered, _ = make(folder).engine.render(prompt.request(6))
+    assert rendered == "Document: It flies in May.\nQuestion: When does it fly?\nChoices: May, June\nAnswer:"
+    assert prompt.request(6).system.startswith(INSTRUCTION) and prompt.request(6).system != INSTRUCTION
+
+
+def test_what_a_user_names_is_opened(folder):
+    assert Reader.open(folder).answer(PROMPTS[:1]) == Reader.from_pretrained(folder).answer(PROMPTS[:1])
+    with ScriptedServer(lambda body, before: said(body["model"])) as server:
+        assert Reader.open(f"{server.url}#some/model").answer(PROMPTS[:1]) == ["some/model"]
+        assert Reader.open(server.url).answer(PROMPTS[:1]) == ["scripted"]
+    several = ScriptedServer(lambda body, before: said("x"), models=("a", "b"))
+    with several, pytest.raises(ValueError, match="serves a, b. Name the model: http://.*/v1#MODEL"):
+        Reader.open(several.url)

@@ -25,7 +25,8 @@ def processor():
 def test_a_lesson_starts_as_the_readers_prompt():
     lesson = page_lesson(Random(1), 2, 3)
     rendered, images = render(lesson)
-    prompt, shown = Reader.from_pretrained(TINY_VLM).render(Prompt(lesson.documents, lesson.questions[0].content))
+    request = Prompt(lesson.documents, lesson.questions[0].content).request(8)
+    prompt, shown = Reader.from_pretrained(TINY_VLM).engine.render(request)
     assert rendered.startswith(f"{prompt} {lesson.questions[0].answer}<|im_end|>") and images[: len(shown)] == shown
 
 
@@ -98,6 +99,6 @@ def test_a_short_run_learns_and_saves(tmp_path):
     train_reader.main(["--output", str(tmp_path), "--scale", "0.005"])
     curve = json.loads((tmp_path / "curve.json").read_text())
     assert curve[-1]["loss"] < 6.5
-    assert Reader.from_pretrained(tmp_path).processor.tokenizer.chat_template
+    assert Reader.from_pretrained(tmp_path).engine.processor.tokenizer.chat_template
     with pytest.raises(SystemExit):
         train_reader.main(["--output", str(tmp_path)])
