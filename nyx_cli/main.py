@@ -7,6 +7,7 @@ import typer
 
 from nyx_cli.index import index_command
 from nyx_cli.ingest import ingest_command
+from nyx_cli.mine import mine_command
 from nyx_cli.search import search_command
 
 app = typer.Typer(
@@ -19,6 +20,7 @@ app = typer.Typer(
 )
 app.command("ingest")(ingest_command)
 app.command("index")(index_command)
+app.command("mine")(mine_command)
 app.command("search")(search_command)
 
 

@@ -96,7 +96,7 @@ def test_search_without_a_question_is_refused(pages, saved_model, tmp_path, caps
     assert end.value.code == 1 and "Empty content" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["ingest", "index", "search"])
+@pytest.mark.parametrize("command", ["ingest", "index", "search", "mine"])
 def test_help_has_an_example(command):
     done = subprocess.run([Path(sys.executable).parent / "nyx", command, "--help"], capture_output=True, text=True)
     assert done.returncode == 0 and f"nyx {command} " in done.stdout
