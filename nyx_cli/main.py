@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import typer
 
+from nyx_cli.convert import convert_command
 from nyx_cli.index import index_command
 from nyx_cli.ingest import ingest_command
 from nyx_cli.mine import mine_command
@@ -18,6 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+app.command("convert")(convert_command)
 app.command("ingest")(ingest_command)
 app.command("index")(index_command)
 app.command("mine")(mine_command)
