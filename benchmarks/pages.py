@@ -2,9 +2,9 @@
 
     python -m benchmarks.pages --pages docs.parquet --questions qa.parquet --name textbooks
 
-`--pages`: what `nyx ingest` takes. `--questions`: Parquet with `question`, `question_images` and `gold_doc_id` (rows
-with `question_in_gold_doc` are left out). A document's rank is that of its best chunk. The tiny encoder has 1.6 M
-parameters and was trained on imaginary moths alone, so it will lose: this is a check that real pages pass through.
+`--pages`: what `nyx ingest` takes. `--questions`: what `nyx convert human-questions` takes. A document's rank is that
+of its best chunk. The tiny encoder has 1.6 M parameters and was trained on imaginary moths alone, so it will lose:
+this is a check that real pages pass through.
 """
 
 import argparse
@@ -18,14 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from tqdm import tqdm
 
 from dataset_builders.chunks import chunk_documents, piece_counter
-from dataset_builders.schema import Chunk
+from dataset_builders.public_sets import PUBLIC_SETS, read_rows, to_records
+from dataset_builders.schema import Chunk, QAPair
 from dataset_builders.sources import count_pages, read_pages
-from modeling_nyx.content_nyx import Content
 from nyx.bm25 import BM25
 from nyx.models import load_encoder
 from nyx.ranking import top
@@ -47,14 +46,12 @@ def ingest(pages: Path) -> tuple[list[Chunk], dict[str, Any]]:
     return list(chunks.values()), about | {"pages per second": round(counted.n / seconds, 1)}
 
 
-def read_questions(path: Path) -> list[tuple[Content, str]]:
-    """Return each human question, with its pictures, and the document it is about."""
-    questions = []
-    for row in pq.read_table(path).to_pylist():
-        if not row.get("question_in_gold_doc") and row.get("qclass") != "interactive-exercise":
-            pictures = [{"type": "image", "image": image} for image in row.get("question_images") or ()]
-            questions.append(([{"type": "text", "text": row["question"]}, *pictures], row["gold_doc_id"]))
-    return questions
+def read_questions(path: Path) -> tuple[list[QAPair], list[str]]:
+    """Return the human questions that can be used, and the reasons against the others."""
+    public = PUBLIC_SETS["human-questions"]
+    reasons: list[str] = []
+    rows = read_rows(public, "train", str(path))
+    return list(to_records(rows, public, None, lambda _, reason: reasons.append(reason))), reasons
 
 
 def document_recall(positions: np.ndarray, chunks: list[Chunk], golds: Sequence[str]) -> dict[str, float]:
@@ -80,8 +77,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     documents = encoder.encode_documents([chunk.content for chunk in chunks], show_progress=True)
     report["chunks embedded per second"] = round(len(chunks) / (time.monotonic() - started), 1)
     if args.questions:
-        asked = read_questions(args.questions)
-        queries, golds = [content for content, _ in asked], [gold for _, gold in asked]
+        asked, _ = read_questions(args.questions)
+        queries, golds = [each.question for each in asked], [each.gold_ids[0] for each in asked]
         depth = min(500, len(chunks))
         positions, _ = BM25([chunk.content for chunk in chunks]).search(queries, depth)
         report |= {"questions": len(asked), "bm25": document_recall(positions, chunks, golds)}

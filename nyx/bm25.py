@@ -25,6 +25,11 @@ class BM25:
         k = min(k, self.size)
         return tuple(self._index.retrieve(self._tokens(queries), k=k, show_progress=False, sorted=True))
 
+    def scores(self, queries: Sequence[Content]) -> np.ndarray:
+        """Return every document's score, (queries, documents)."""
+        rows = [self._index.get_scores(words) if words else np.zeros(self.size) for words in self._tokens(queries)]
+        return np.array(rows, dtype=np.float32).reshape(len(queries), self.size)
+
     @staticmethod
     def _tokens(contents: Sequence[Content]) -> list[list[str]]:
         texts = [text_of(content) for content in contents]

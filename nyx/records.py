@@ -5,9 +5,10 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -100,32 +101,46 @@ def _row(record: Any) -> dict[str, Any]:
     return row
 
 
+@contextmanager
+def record_writer(path: Path, kind: type) -> Iterator[Callable[[Any], None]]:
+    """Give a function that adds a record of one kind to a Parquet file.
+
+    The file appears whole when the block ends, or, if that fails, not at all.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    schema = features(kind).arrow_schema
+    rows: list[dict[str, Any]] = []
+    try:
+        with pq.ParquetWriter(aside, schema) as writer:
+
+            def write(record: Any) -> None:
+                rows.append(_row(record))
+                if len(rows) == ROWS_PER_GROUP:
+                    writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+                    rows.clear()
+
+            yield write
+            if rows:
+                writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
 def write_records(records: Iterable[Any], path: Path) -> int:
     """Write records of one kind as Parquet, and return how many. The file appears whole or not at all.
 
     Raises `ValueError` if there is none: a kind without records has no columns.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    writer, rows, count = None, [], 0
-    try:
-        for record in records:
-            if writer is None:
-                schema = features(type(record)).arrow_schema
-                writer = pq.ParquetWriter(aside, schema)
-            rows.append(_row(record))
+    rows, count = iter(records), 0
+    first = next(rows, None)
+    if first is None:
+        raise ValueError(f"No records to write to {path}.")
+    with record_writer(path, type(first)) as write:
+        for record in chain([first], rows):
+            write(record)
             count += 1
-            if len(rows) == ROWS_PER_GROUP:
-                writer.write_table(pa.Table.from_pylist(rows, schema=schema))
-                rows = []
-        if writer is None:
-            raise ValueError(f"No records to write to {path}.")
-        if rows:
-            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
-        writer.close()
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
     return count
 
 

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 import typer
 
 from nyx.errors import plain_errors
+from nyx_cli.convert import convert_command
 from nyx_cli.index import index_command
 from nyx_cli.ingest import ingest_command
+from nyx_cli.mine import mine_command
 from nyx_cli.publish import publish_command
 from nyx_cli.search import search_command
 
@@ -18,8 +20,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+app.command("convert")(convert_command)
 app.command("ingest")(ingest_command)
 app.command("index")(index_command)
+app.command("mine")(mine_command)
 app.command("search")(search_command)
 app.command("publish")(publish_command)
 

@@ -1,14 +1,15 @@
 """The statistics of the benchmarks equal their closed forms."""
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.almanac import mcnemar, sign_test
-from benchmarks.pages import document_recall, read_questions
-from nyx.records import Chunk
+from benchmarks.pages import document_recall
+from benchmarks.textbooks import write_dataset
+from dataset_builders.schema import Chunk, QAPair, read_records
 from tests.conftest import text
+
+NAMES = [f"document {number}" for number in range(25)]
 
 
 @pytest.mark.parametrize(("won", "lost", "p"), [(5, 0, 2 / 32), (3, 3, 1.0), (8, 2, 112 / 1024), (0, 0, 1.0)])
@@ -27,13 +28,23 @@ def test_a_documents_rank_is_its_best_chunks():
     assert document_recall(positions, chunks, ["c", "b"]) == {"recall@1": 0.5, "recall@10": 1.0}
 
 
-def test_questions_whose_text_is_in_the_corpus_are_left_out(tmp_path):
-    rows = {
-        "question": ["a", "b"],
-        "gold_doc_id": ["1", "2"],
-        "question_in_gold_doc": [False, True],
-        "qclass": ["x", "x"],
-    }
-    pq.write_table(pa.table({**rows, "question_images": [[b"p"], []]}), tmp_path / "q.parquet")
-    ((content, gold),) = read_questions(tmp_path / "q.parquet")
-    assert gold == "1" and [item["type"] for item in content] == ["text", "image"]
+def test_questions_are_split_by_the_document_they_are_about(tmp_path):
+    chunks = [Chunk(f"{name}{part}", name, "s", [text(f"{name} {part}")]) for name in NAMES for part in "ab"]
+    questions = [
+        QAPair(f"{name}{i}", [text(name)], ["x"], [], None, [name], "text") for name in NAMES[:20] for i in (0, 1)
+    ]
+    counts = write_dataset(tmp_path, chunks, questions, seed=1)
+    assert counts == {"train": 28, "validation": 4, "test": 8}
+    about = {split: _gold_documents(tmp_path / "qa" / f"{split}.parquet") for split in counts}
+    assert set.union(*about.values()) == set(NAMES[:20]) and sum(map(len, about.values())) == 20
+    corpora = {split: _documents(tmp_path / "corpus" / f"{split}.parquet") for split in counts}
+    assert corpora["train"] == set(NAMES) - about["validation"] - about["test"]
+    assert corpora["validation"] == about["validation"] and corpora["test"] == set(NAMES)
+
+
+def _gold_documents(path):
+    return {question.gold_ids[0] for question in read_records(QAPair, path)}
+
+
+def _documents(path):
+    return {chunk.document_id for chunk in read_records(Chunk, path)}

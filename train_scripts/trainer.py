@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_utils import speed_metrics
 
+from dataset_builders.gold import GoldChunks
 from dataset_builders.schema import Chunk, Example, QAPair
 from nyx.metrics import retrieval_scores
 from nyx.ranking import rank
@@ -203,7 +204,8 @@ class NyxTrainer(Trainer):
         validation, started = self.validation, time.time()
         if validation is None:
             raise ValueError("There is nothing to evaluate on: the trainer was made without `validation`.")
-        golds = [question.gold_ids for question in validation.questions]
+        gold = GoldChunks(validation.chunks)
+        golds = [{validation.chunks[place].id for place in gold.all(question)} for question in validation.questions]
         found = retrieval_scores(self.rankings(validation), golds)
         scores = {f"{metric_key_prefix}_{name}": value for name, value in found.items()}
         scores |= speed_metrics(metric_key_prefix, started, num_samples=len(golds))

@@ -1,0 +1,151 @@
+"""Public sets by their names on the Hub, as a dataset folder: which rows they have, and what becomes of a row.
+
+Rows are streamed, from the Hub or from files; what cannot be used is told to `dropped`, with its reason.
+"""
+
+import gzip
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from datasets import load_dataset
+from tqdm import tqdm
+
+from dataset_builders.public_multimodal import mme5, multimodalqa, scienceqa
+from dataset_builders.public_text import Row, bamboogle, hotpotqa, human_question, musique
+from dataset_builders.schema import Chunk, Example, QAPair
+from dataset_builders.sources import Dropped
+from nyx.records import record_writer
+
+
+@dataclass(frozen=True)
+class PublicSet:
+    """Where a set lies, which columns its rows must have, and the function that makes records of one.
+
+    `files` are read from a folder instead of the Hub; with `pictures` rows only name pictures, which lie in a folder.
+    """
+
+    records: Callable[..., Iterable[Any]]
+    columns: tuple[str, ...]
+    repository: str = ""
+    config: str | None = None
+    files: tuple[str, ...] = ()
+    pictures: bool = False
+
+
+HOTPOT = ("id", "question", "answer", "type", "context", "supporting_facts")
+MME5 = ("qry", "qry_image_path", "pos_text", "pos_image_path", "neg_text", "neg_image_path")
+MMQA = ("MMQA_texts.jsonl.gz", "MMQA_tables.jsonl.gz", "MMQA_images.jsonl.gz", "MMQA_{split}.jsonl.gz")
+
+PUBLIC_SETS = {
+    "hotpotqa": PublicSet(hotpotqa, HOTPOT, "hotpotqa/hotpot_qa", "distractor"),
+    "hotpotqa-fullwiki": PublicSet(hotpotqa, HOTPOT, "hotpotqa/hotpot_qa", "fullwiki"),
+    "2wikimultihopqa": PublicSet(hotpotqa, HOTPOT, "framolfese/2WikiMultihopQA"),
+    "musique": PublicSet(
+        musique, ("id", "question", "answer", "answer_aliases", "answerable", "paragraphs"), "dgslibisey/MuSiQue"
+    ),
+    "bamboogle": PublicSet(bamboogle, ("Question", "Answer"), "chiayewken/bamboogle"),
+    "scienceqa": PublicSet(
+        scienceqa,
+        ("image", "question", "hint", "choices", "answer", "subject", "lecture"),
+        "derek-thomas/ScienceQA",
+    ),
+    "multimodalqa": PublicSet(multimodalqa, (), files=MMQA, pictures=True),
+    "mmeb": PublicSet(mme5, MME5, "intfloat/mmE5-MMEB-hardneg", pictures=True),
+    "mme5-synthetic": PublicSet(mme5, MME5, "intfloat/mmE5-synthetic", "Retrieval", pictures=True),
+    "human-questions": PublicSet(human_question, ("question", "question_images", "options", "answer", "gold_doc_id")),
+}
+PLACES: dict[type, str] = {Chunk: "corpus", QAPair: "qa", Example: "triplets"}
+BUILDERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json"}
+
+
+def read_rows(public: PublicSet, split: str, source: str = "", config: str = "") -> Iterator[Row]:
+    """Stream the rows of a split, from the set's repository, or from another one, a folder or a file as `source`.
+
+    Raises `ValueError` when a needed `source` is missing, or holds other files.
+    """
+    if public.files:
+        paths = [Path(source) / name.format(split={"validation": "dev"}.get(split, split)) for name in public.files]
+        if missing := [path.name for path in paths if not path.is_file()]:
+            raise ValueError(
+                f"{source or 'The source'} lacks {', '.join(missing)}. Name the folder of the set's files."
+            )
+        # Not through Arrow: answers are numbers and texts in one column.
+        return chain.from_iterable(map(_json_lines, paths))
+    place, name = source or public.repository, config or public.config
+    if not place:
+        raise ValueError("This set lies in no repository. Name the file as its source.")
+    if Path(place).is_file():
+        kind = BUILDERS.get(Path(place).suffix)
+        if kind is None:
+            raise ValueError(f"{place} is none of {', '.join(BUILDERS)}.")
+        rows = load_dataset(kind, data_files=place, split="train", streaming=True)
+    else:
+        rows = load_dataset(place, name, split=split, streaming=True)
+    # Pictures stay bytes; rows of JSON have none, and no types before they are read.
+    return iter(rows.decode(False) if rows.features else rows)
+
+
+def _json_lines(path: Path) -> Iterator[Row]:
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        for line in file:
+            yield json.loads(line)
+
+
+def to_records(rows: Iterable[Row], public: PublicSet, images: Path | None, dropped: Dropped) -> Iterator[Any]:
+    """Yield the records of every row; a chunk that occurs in several rows comes once.
+
+    Raises `ValueError` if a row lacks a column, or if there is no folder for pictures that rows name.
+    """
+    if public.pictures and images is None:
+        raise ValueError("The rows only name their pictures. Say with `images` below which folder they lie.")
+    seen: set[str] = set()
+    for number, row in enumerate(rows):
+        if missing := [name for name in public.columns if name not in row]:
+            raise ValueError(f"Row {number} lacks {missing}; it has {sorted(row)}.")
+        try:
+            made = list(public.records(row, images) if public.pictures else public.records(row))
+        except (ValueError, TypeError, KeyError) as error:
+            dropped(f"row {number}", f"no {error}" if isinstance(error, KeyError) else str(error))
+            continue
+        for record in made:
+            if not isinstance(record, Chunk):
+                yield record
+            elif record.id not in seen:
+                seen.add(record.id)
+                yield record
+
+
+def convert(
+    public: PublicSet,
+    folder: Path,
+    split: str,
+    dropped: Dropped,
+    *,
+    source: str = "",
+    config: str = "",
+    images: Path | None = None,
+    limit: int | None = None,
+) -> Counter[str]:
+    """Write a split's records into a dataset folder, and return how many came into each of its parts.
+
+    Each file appears whole, or, if anything fails, none does. Raises `ValueError` if nothing can be used.
+    """
+    rows = tqdm(islice(read_rows(public, split, source, config), limit), desc="rows")
+    counts: Counter[str] = Counter()
+    with ExitStack() as files:
+        write: dict[type, Callable[[Any], None]] = {}
+        for record in to_records(rows, public, images, dropped):
+            kind = type(record)
+            if kind not in write:
+                write[kind] = files.enter_context(record_writer(folder / PLACES[kind] / f"{split}.parquet", kind))
+            write[kind](record)
+            counts[PLACES[kind]] += 1
+        if not counts:
+            raise ValueError("No row can be used.")
+    return counts

@@ -1,0 +1,88 @@
+"""Every kind of retriever scores a corpus as its own search ranks it."""
+
+import builtins
+
+import numpy as np
+import pytest
+
+from dataset_builders.almanac import TINY_VLM
+from dataset_builders.retrievers import open_retriever, retriever_facts
+from dataset_builders.schema import Chunk
+from modeling_nyx.content_nyx import text_of
+from nyx.bm25 import BM25
+from nyx.index import Index
+from nyx.models import fingerprint
+from tests.conftest import text
+
+
+@pytest.fixture(scope="module")
+def chunks(pages):
+    return [Chunk(str(place), "d", "s", page) for place, page in enumerate(pages)]
+
+
+@pytest.fixture(scope="module")
+def folder(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("encoder")
+    model.save_pretrained(path)
+    return path
+
+
+def test_bm25_scores_as_it_searches(chunks, pages):
+    queries = [[text("the moth by the lagoon")], [text("nothing known")], pages[0], pages[5], [text("?")]]
+    scores = open_retriever("bm25", chunks).scores(queries)
+    positions, found = BM25(pages).search(queries, len(pages))
+    assert np.allclose(np.take_along_axis(scores, positions, axis=1), found)
+    assert scores.shape == (5, len(pages)) and not scores[4].any()
+
+
+def test_a_nyx_model_scores_by_cosine(chunks, pages, folder, model):
+    expected = model.encode_queries(pages[:3]) @ model.encode_documents(pages).T
+    assert np.allclose(open_retriever(str(folder), chunks).scores(pages[:3]), expected, atol=1e-6)
+
+
+def test_an_index_scores_its_chunks_in_the_corpus_order(chunks, pages, folder, model, tmp_path):
+    vectors = model.encode_documents(pages)
+    order = [3, 1, 0, 2, 7, 6, 5, 4]
+    shuffled = [chunks[place] for place in order]
+    name, revision = str(folder), fingerprint(folder)
+    Index.create(tmp_path / "index", shuffled, vectors[order], model_name=name, revision=revision)
+    expected = model.encode_queries(pages[:3]) @ vectors.T
+    assert np.allclose(open_retriever(str(tmp_path / "index"), chunks).scores(pages[:3]), expected, atol=1e-6)
+    more = [*chunks, Chunk("new", "d", "s", [text("new")])]
+    with pytest.raises(ValueError, match="lacks 1 of 9 chunks, new first"):
+        open_retriever(str(tmp_path / "index"), more)
+    assert retriever_facts(name)["revision"] == revision
+    assert '"count": 8' in retriever_facts(str(tmp_path / "index"))["revision"]
+
+
+def test_a_model_of_texts_from_sentence_transformers_reads_the_words(chunks, pages, tmp_path):
+    sentence_transformers = pytest.importorskip("sentence_transformers")
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+    from tokenizers import Tokenizer
+
+    words = Tokenizer.from_file(str(TINY_VLM / "tokenizer.json"))
+    embedding = np.random.default_rng(0).normal(size=(words.get_vocab_size(), 16)).astype(np.float32)
+    model = sentence_transformers.SentenceTransformer(modules=[StaticEmbedding(words, embedding)], device="cpu")
+    model.save_pretrained(str(tmp_path))
+    scores = open_retriever(f"st:{tmp_path}", chunks).scores([pages[0], pages[4]])
+    documents = model.encode([text_of(page) for page in pages], normalize_embeddings=True)
+    assert np.allclose(scores, documents[[0, 4]] @ documents.T, atol=1e-5)
+
+
+def test_without_the_package_the_error_names_the_install_line(chunks, monkeypatch):
+    real = builtins.__import__
+
+    def missing(name, *arguments, **options):
+        if name == "sentence_transformers":
+            raise ImportError(name)
+        return real(name, *arguments, **options)
+
+    monkeypatch.setattr(builtins, "__import__", missing)
+    with pytest.raises(ImportError, match=r"needs sentence-transformers: pip install 'sentence-transformers>=6'"):
+        open_retriever("st:any/model", chunks)
+
+
+def test_other_models_are_refused_with_what_is_accepted(chunks, tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(ValueError, match="is a bert; expected one of .* A retriever is one of: bm25; .*st:MODEL"):
+        open_retriever(str(tmp_path), chunks)
