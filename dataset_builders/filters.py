@@ -27,17 +27,21 @@ PAGE = (
     r"|blog(?: post)?|post|tutorial|guide|write-?up|source|story|report|interview|lesson)"
 )
 THIS = r"(?:recipe|paper|study|book|essay|workshop|module|exercise|example|activity|list|table)"
-GIVEN = r"(?:given|provided|above|following|preceding|accompanying|supplied|present|current|same|whole|entire|original)"
+GIVEN = (
+    r"(?:given|provided|above|following|preceding|accompanying|supplied|present|current|same|whole|entire|original)"
+)
 POINTING = [
     # "in the text" and "of the passage", not "in the text of the treaty" nor "in the Guardian article".
-    rf"\b(?:in|from|by|of|on|within|throughout|to|per|about|with) (?:the|that) (?:{GIVEN} )?{PAGE}\b(?! (?:of|by|on)\b)",
+    rf"\b(?:in|from|by|of|on|within|throughout|to|per|about|with) (?:the|that) (?:{GIVEN} )?{PAGE}\b"
+    r"(?! (?:of|by|on)\b)",
     rf"\b(?:does|do|did|is|was|are) (?:the|that) (?:{GIVEN} )?{PAGE}\b(?! (?:of|by|on)\b)",
     rf"\bthis (?:{GIVEN} )?(?:{PAGE}|{THIS})\b",
     rf"\bthe {GIVEN} (?:{PAGE}|{THIS}|information|description|statement)\b",
     # "the author of Emma" is somebody, "the author" is whoever wrote the page.
-    r"\b(?:the|this) (?:blog )?(?:author|writer|narrator|blogger|interviewee|poster)s?\b(?!['’]?s? of\b)(?! (?:who|whose)\b)",
-    r"\b(?:mentioned|described|discussed|listed|stated|cited|shown|given|outlined|explained) (?:above|below|here|earlier|"
-    r"previously|in it)\b",
+    r"\b(?:the|this) (?:blog )?(?:author|writer|narrator|blogger|interviewee|poster)s?\b(?!['’]?s? of\b)"
+    r"(?! (?:who|whose)\b)",
+    r"\b(?:mentioned|described|discussed|listed|stated|cited|shown|given|outlined|explained) "
+    r"(?:above|below|here|earlier|previously|in it)\b",
     r"\b(?:afore-?mentioned|above-?mentioned|the above|the foregoing)\b",
     r"\b(?:which|what|who|one|all|none) of the following\b",
     # A pronoun that comes before any name.
@@ -49,7 +53,9 @@ CONTEXT_WORDS = re.compile("|".join(POINTING), re.IGNORECASE)
 PICTURE = (
     r"(?:image|picture|photo(?:graph)?|figure|diagram|illustration|screenshot|chart|graph|plot|drawing|infographic)s?"
 )
-ORDER = r"(?:first|second|third|fourth|fifth|last|left|right|top|bottom|other|two|three|both|above|below|given|following)"
+ORDER = (
+    r"(?:first|second|third|fourth|fifth|last|left|right|top|bottom|other|two|three|both|above|below|given|following)"
+)
 PICTURE_WORDS = re.compile(
     "|".join(
         [

@@ -4,7 +4,7 @@ The fixed text comes first, so that servers keep what they made of it; the page,
 as the reader sees it, and in the questions that it asks, `<imageN>` is the page's N-th picture.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from modeling_nyx.content_nyx import Content
@@ -140,16 +140,15 @@ def _text(words: str) -> dict[str, Any]:
 
 def misfit(value: Any, schema: dict[str, Any], where: str = "the answer") -> str | None:
     """Say where a value departs from one of these schemas; more items than `maxItems` are the caller's to leave."""
-    kind: type = {"object": dict, "array": list, "string": str}[schema["type"]]
-    if not isinstance(value, kind):
+    if not isinstance(value, {"object": dict, "array": list, "string": str}[schema["type"]]):
         return f"{where} is no {schema['type']}"
-    parts: Sequence[tuple[str, Any, dict[str, Any]]] = ()
-    if kind is dict:
+    parts: Iterable[tuple[str, Any, dict[str, Any]]] = ()
+    if schema["type"] == "object":
         if missing := [name for name in schema["required"] if name not in value]:
             return f"{where} lacks {', '.join(missing)}"
-        parts = [(name, value[name], each) for name, each in schema["properties"].items()]
-    elif kind is list:
+        parts = ((name, value[name], each) for name, each in schema["properties"].items())
+    elif schema["type"] == "array":
         if len(value) < schema.get("minItems", 0):
             return f"{where} has {len(value)} items of {schema['minItems']}"
-        parts = [(f"item {place} of {where}", item, schema["items"]) for place, item in enumerate(value, 1)]
+        parts = ((f"item {place} of {where}", item, schema["items"]) for place, item in enumerate(value, 1))
     return next((found for name, part, each in parts if (found := misfit(part, each, name))), None)

@@ -13,6 +13,8 @@ from nyx.conversations import Conversation
 
 TEXT, ONE, SEVERAL = "text", "one picture", "several pictures"
 MODALITIES = (TEXT, ONE, SEVERAL)
+# The step at which a chunk, not a pair, is left out.
+CHUNK = "chunk"
 # How the paper's chunks are distributed.
 SHARES = {TEXT: 0.6329, ONE: 0.2985, SEVERAL: 0.0686}
 
@@ -65,11 +67,9 @@ def ask_drafts(page: Content, instruction: str, least: int) -> Conversation[list
     pictures = len(pictures_of(page))
 
     def read(value: Any) -> list[Draft]:
-        return [
-            Draft(pair["question"].strip(), pair["answer"].strip(), pictures, least) for pair in value["pairs"]
-        ]
+        return [Draft(pair["question"].strip(), pair["answer"].strip(), pictures, least) for pair in value["pairs"]]
 
-    return asked("questions", ask_pairs(page, instruction), read)
+    return asked(CHUNK, ask_pairs(page, instruction), read)
 
 
 def question_content(question: str, pictures: list[Any]) -> Content:

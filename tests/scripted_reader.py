@@ -36,7 +36,9 @@ def script(system: str, words: str, misbehave: bool = True) -> str:
         return json.dumps({"answer": "" if answer.startswith("(") else " ".join(answer.split()[:3])})
     if system == prompts.DISTRACT:
         few = misbehave and digest(question) % 11 == 0
-        return json.dumps({"options": [answer, answer.upper() + ".", "wrong 1"] if few else [f"wrong {i}" for i in "123"]})
+        return json.dumps(
+            {"options": [answer, answer.upper() + ".", "wrong 1"] if few else [f"wrong {i}" for i in "123"]}
+        )
     return json.dumps({"pairs": list(pairs(system, page, misbehave))})
 
 
@@ -57,7 +59,10 @@ def pairs(system: str, page: str, misbehave: bool) -> Iterator[dict[str, str]]:
     for start in (0, 4)[: 1 + (len(words) > 12)]:
         if len(words) > start + 4:
             quoted = " ".join(words[start : start + 3]).replace('"', "")
-            yield {"question": f'Which words follow "{quoted}"{shown}?', "answer": " ".join(words[start + 3 : start + 10])}
+            yield {
+                "question": f'Which words follow "{quoted}"{shown}?',
+                "answer": " ".join(words[start + 3 : start + 10]),
+            }
     if misbehave:
         yield {"question": "What does the author say in this document?", "answer": "little"}
         yield {"question": "How many moths are in <image9>?", "answer": "two"}
@@ -105,5 +110,3 @@ def lead(conversation: Any, answer: Callable[[Request], Answer]) -> tuple[Any, l
             answers = [answer(request) for request in requests]
     except StopIteration as end:
         return end.value, asked
-
-

@@ -28,7 +28,9 @@ def test_an_answer_is_read(good):
 def test_a_bad_answer_is_asked_for_again_with_the_reason(bad):
     found, requests = ask(bad, GOOD)
     assert found == "May" and len(requests) == 2 and requests[1].system == REQUEST.system
-    assert spelt(requests[1]).startswith(spelt(REQUEST)) and "An earlier answer could not be used" in spelt(requests[1])
+    assert spelt(requests[1]).startswith(spelt(REQUEST)) and "An earlier answer could not be used" in spelt(
+        requests[1]
+    )
 
 
 @pytest.mark.parametrize(
