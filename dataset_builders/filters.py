@@ -43,7 +43,8 @@ POINTING = [
     r"\b(?:mentioned|described|discussed|listed|stated|cited|shown|given|outlined|explained) "
     r"(?:above|below|here|earlier|previously|in it)\b",
     r"\b(?:afore-?mentioned|above-?mentioned|the above|the foregoing)\b",
-    r"\b(?:which|what|who|one|all|none) of the following\b",
+    # With a list after it, it can be understood.
+    r"\b(?:which|what|who|one|all|none) of the following\b(?!.*(?::|\([a-e1-5]\)))",
     # A pronoun that comes before any name.
     r"^(?:what|who|whom|whose|when|where|why|how|which)(?: \w+)? (?:did|does|do|is|was|were|are|has|had|have|can|will|"
     r"would|should) (?:he|she|they)\b",

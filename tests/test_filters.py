@@ -36,6 +36,7 @@ def reason(question, answer="amber", pictures=2, least=0):
         "In which year was the first photograph of a black hole published?",
         "Which image format did Thomas Boutell design?",
         "What colour are the wings of Vela mirabilis?",
+        "Which of the following is ionic: KCl, CO2 or ICl?",
         "What did Ada Moreau say she never wanted?",
         "In <image1>, which harbour is shown?",
         "What does the chart in <image2> say of rainfall in Bergen?",
