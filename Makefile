@@ -3,17 +3,30 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-EXTRAS := cpu,data,train,space,dev
+CONSTRAINTS := constraints.txt
+EXTRAS := cpu,data,train,space,mteb,dev
 # Small models are fastest on one thread; two threads that wait actively slow each other down.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint data stage1 feedback stage2 index benchmark reader clean
+.PHONY: demo test pytest test-floor test-full lint data stage1 feedback stage2 index benchmark reader clean
 
 demo: $(INSTALLED)  ## Train, align, index and ask, on the Almanac: one table at the end
 	$(BIN)/python train_scripts/demo.py
 
-test: $(INSTALLED) lint  ## Lint, types, and all tests, offline
-	HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+test: lint pytest  ## Lint, types, and all tests, offline
+
+pytest: $(INSTALLED)
+	HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS)
+
+test-floor:  ## All tests with the oldest versions that setup.cfg allows, in an environment of their own
+	$(MAKE) pytest VENV=.venv-floor CONSTRAINTS=constraints-floor.txt
+
+test-full: build/constraints-full.txt  ## The loaders that need torchvision too: torch's full build (6 GB); needs no GPU
+	$(MAKE) pytest VENV=.venv-full CONSTRAINTS=$< EXTRAS=$(EXTRAS),torchvision TESTS=tests/test_loaders.py
+
+build/constraints-full.txt: constraints.txt
+	mkdir -p build
+	sed 's/^torch==.*/torch==2.14.1\ntorchvision==0.29.1/' $< > $@
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -42,11 +55,11 @@ benchmark: $(INSTALLED)  ## Several seeds and controls: about two hours on two c
 reader: $(INSTALLED)  ## The tiny VLM itself: about forty minutes on two cores
 	$(BIN)/torchrun --nproc_per_node 2 train_scripts/train_reader.py --output runs/reader
 
-$(INSTALLED): setup.cfg pyproject.toml constraints.txt
+$(INSTALLED): setup.cfg pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[$(EXTRAS)]"
+	$(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) torch
+	$(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) -e ".[$(EXTRAS)]"
 	touch $(INSTALLED)
 
 clean:  ## Remove what the demo made; the environment stays

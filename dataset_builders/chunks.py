@@ -1,4 +1,4 @@
-"""Cut documents into chunks: at most 200 text tokens and 5 pictures, pictures in place, tails kept (paper 2.1)."""
+"""Cut documents into chunks: at most 200 text tokens and 5 pictures, in place; tails kept or merged (paper 2.1)."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -33,13 +33,22 @@ def tokenizer_counter(name: str) -> CountTokens:
 
 
 def chunk_documents(
-    documents: Iterable[Document], count: CountTokens, tokens: int = CHUNK_TOKENS, images: int = CHUNK_IMAGES
+    documents: Iterable[Document],
+    count: CountTokens,
+    tokens: int = CHUNK_TOKENS,
+    images: int = CHUNK_IMAGES,
+    merge_tail: int = 0,
 ) -> Iterator[Chunk]:
-    """Cut every document; a chunk's id is its content's hash, so that the same chunk has the same id in any run."""
+    """Cut every document; a chunk's id is its content's hash, so that the same chunk has the same id in any run.
+
+    A document's last chunk of fewer than `merge_tail` tokens joins the one before it, which then holds up to that
+    many beyond `tokens`, if both have no more than `images` pictures.
+    """
     if tokens < 1 or images < 1:
         raise ValueError(f"{tokens} tokens and {images} pictures a chunk; expected at least 1 of each.")
     for document in documents:
-        for content in cut(document.content, count, tokens, images):
+        contents = cut(document.content, count, tokens, images)
+        for content in _merged(contents, count, images, merge_tail) if merge_tail else contents:
             yield Chunk(content_id(content), document.id, document.source, content)
 
 
@@ -53,14 +62,33 @@ def cut(content: Content, count: CountTokens, tokens: int, images: int) -> Itera
         if chunk and (used + size > tokens or pictures + is_image > images):
             yield chunk
             chunk, used, pictures = [], 0, 0
-        if chunk and not is_image and chunk[-1]["type"] == "text":
-            chunk[-1] = {"type": "text", "text": f"{chunk[-1]['text']}{item.get('glue', chr(10))}{item['text']}"}
-        else:
-            chunk.append({key: value for key, value in item.items() if key != "glue"})
+        _append(chunk, item)
         used += size + (not is_image)
         pictures += is_image
     if chunk:
         yield chunk
+
+
+def _append(chunk: Content, item: dict) -> None:
+    """Add an item to a chunk; neighbouring texts are one, with their glue between."""
+    if chunk and item["type"] == "text" and chunk[-1]["type"] == "text":
+        chunk[-1] = {"type": "text", "text": f"{chunk[-1]['text']}{item.get('glue', chr(10))}{item['text']}"}
+    else:
+        chunk.append({key: value for key, value in item.items() if key != "glue"})
+
+
+def _merged(contents: Iterable[Content], count: CountTokens, images: int, fewer: int) -> Iterator[Content]:
+    """Let a last chunk of fewer tokens join the one before it, if the pictures of both fit."""
+    *before, last = contents
+    if before:
+        together = [*before[-1], *last]
+        short = sum(count(item["text"]) for item in last if item["type"] == "text") < fewer
+        if short and sum(item["type"] == "image" for item in together) <= images:
+            last = before.pop()
+            for item in together[len(last) :]:
+                _append(last, item)
+    yield from before
+    yield last
 
 
 def _pieces(content: Content, count: CountTokens, tokens: int) -> Iterator[dict]:

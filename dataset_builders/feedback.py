@@ -1,21 +1,24 @@
 """Feedback of the reader: which of the retrieved documents make it answer right (paper section 3.3)."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
 
-from dataset_builders.schema import Chunk, Example, QAPair
+from dataset_builders.corpus import Corpus
+from dataset_builders.feedback_statistics import FeedbackStatistics
+from dataset_builders.schema import Example, QAPair
+from modeling_nyx.content_nyx import Content, to_content
+from nyx.conversations import Conversation
+from nyx.engines import ReaderError
 from nyx.metrics import accuracy, exact_match, token_f1
-from nyx.reader import Prompt
+from nyx.reader import Prompt, Reader
 
-Metric = Literal["em", "f1", "accuracy"]
-METRICS = {"em": exact_match, "f1": token_f1, "accuracy": accuracy}
-
-
-class Answerer(Protocol):
-    """Whatever answers prompts in the order given, as `nyx.reader.Reader` does."""
-
-    def answer(self, prompts: Sequence[Prompt], show_progress: bool = False) -> list[str]: ...
+Metric = Callable[[str, Sequence[str]], float]
+# By name; "option" compares with the correct option instead of the answers, and shows the options to retriever and
+# reader.
+METRICS: dict[str, Metric] = {"em": exact_match, "f1": token_f1, "accuracy": accuracy, "option": exact_match}
 
 
 @dataclass(frozen=True)
@@ -24,14 +27,14 @@ class FeedbackRule:
 
     The reader sees windows of `window` documents, each starting `stride` further down the first `candidates`. A window
     passes if its answer scores at least `threshold`; with `argmax`, the best-scoring windows pass instead, if above 0.
-    `all_windows=False` stops at a query's first passing window: its negatives are then all other candidates,
-    unverified, as in the paper.
+    `metric` is a name or a function of the answer and the right ones. `all_windows=False` stops at a query's first
+    passing window: its negatives are then all other candidates, unverified, as in the paper.
     """
 
     candidates: int = 8
     window: int = 1
     stride: int = 1
-    metric: Metric = "em"
+    metric: str | Metric = "em"
     threshold: float = 1.0
     argmax: bool = False
     all_windows: bool = True
@@ -40,10 +43,26 @@ class FeedbackRule:
     def __post_init__(self) -> None:
         if not (1 <= self.window <= self.candidates and self.stride >= 1 and self.negatives >= 1):
             raise ValueError(f"{self}: expected 1 ≤ window ≤ candidates, stride ≥ 1 and negatives ≥ 1.")
-        if self.metric not in METRICS:
+        if not callable(self.metric) and self.metric not in METRICS:
             raise ValueError(f"Unknown metric {self.metric!r}; expected one of {', '.join(METRICS)}.")
         if self.argmax and not self.all_windows:
             raise ValueError("argmax needs every window's score: set all_windows to true.")
+
+    @property
+    def score(self) -> Metric:
+        return METRICS[self.metric] if isinstance(self.metric, str) else self.metric
+
+    def golds(self, pair: QAPair) -> list[str]:
+        """Return what an answer is compared with; nothing, if the question has none of that sort."""
+        if self.metric != "option":
+            return pair.answers
+        return [] if pair.correct_option is None else pair.options[pair.correct_option : pair.correct_option + 1]
+
+    def query(self, pair: QAPair) -> Content:
+        """Return what is searched for: the question, and its options if one of them is the answer (paper's form)."""
+        if self.metric != "option":
+            return pair.question
+        return to_content(["Question: ", *pair.question, f"\nChoices: {', '.join(pair.options)}"])
 
     def starts(self, found: int) -> list[int]:
         """Return where windows start among `found` candidates; the last one is never left out."""
@@ -55,102 +74,145 @@ class FeedbackRule:
         """Return the places in the ranking that windows cover."""
         return {place for start in starts for place in range(start, start + self.window)}
 
-
-@dataclass
-class FeedbackCounts:
-    """What became of the queries: examples, or dropped for a reason."""
-
-    kept: int = 0
-    dropped: dict[str, list[str]] = field(default_factory=dict)
-
-    def drop(self, reason: str, query: str) -> None:
-        self.dropped.setdefault(reason, []).append(query)
-
-    def __str__(self) -> str:
-        reasons = ", ".join(f"{len(queries)} {reason}" for reason, queries in self.dropped.items())
-        return f"{self.kept} examples; dropped: {reasons or 'none'}"
+    def passed(self, scores: dict[int, float]) -> list[int]:
+        """Return where the windows start that passed."""
+        bar = self.threshold
+        if self.argmax and scores:
+            best = max(scores.values())
+            bar = best if best > 0 else float("inf")
+        return [start for start, score in sorted(scores.items()) if score >= bar]
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """A reader's scores of a question's windows, by where they start, and why others have none."""
+
+    id: str
+    scores: dict[int, float] = field(default_factory=dict)
+    unread: dict[int, str] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, line: str) -> "Verdict":
+        """Read the JSON of one, whose keys are strings."""
+        found = json.loads(line)
+        scores, unread = ({int(start): each for start, each in found[name].items()} for name in ("scores", "unread"))
+        return cls(found["id"], scores, unread)
+
+
+# A question, its candidates' ids, best first, and one verdict a reader.
+Judged = tuple[QAPair, Sequence[str], Sequence[Verdict]]
+
+NO_GOLD = "nothing to compare an answer with"
 NO_PASS = "no window passed"
 NO_NEGATIVE = "no document failed"
+NOT_READ = "no window was read"
 
 
-def collect(
-    questions: Sequence[QAPair],
-    rankings: Sequence[Sequence[str]],
-    chunks: Sequence[Chunk],
-    reader: Answerer,
+def read(
+    asked: Iterable[tuple[QAPair, Sequence[str]]],
+    corpus: Corpus,
+    reader: Reader,
     rule: FeedbackRule,
-    counts: FeedbackCounts,
-    show_progress: bool = False,
-) -> Iterator[Example]:
-    """Yield an example per question that the reader answers right from some window.
+    total: int | None = None,
+) -> Iterator[tuple[QAPair, Sequence[str], Verdict]]:
+    """Let a reader answer every question from the windows of its candidates (chunk ids, best first).
 
-    `rankings` are the retriever's chunk ids, best first. Positives: the first document of the first passing window,
-    then other passing windows' first documents. Negatives: candidates all of whose windows failed, best first.
+    Questions are read side by side, and come out in their order, with a progress bar if `total` is given.
     """
-    content = {chunk.id: chunk.content for chunk in chunks}
-    top = [list(ranked[: rule.candidates]) for ranked in rankings]
-    scores = _read(questions, top, content, reader, rule, show_progress)
-    for question, ranked, verdicts in zip(questions, top, scores, strict=True):
-        positives, negatives = judge(ranked, verdicts, rule)
-        if not positives or not negatives:
-            counts.drop(NO_PASS if not positives else NO_NEGATIVE, question.id)
-            continue
-        counts.kept += 1
-        yield Example(
-            id=question.id,
-            query=question.question,
-            positives=[content[chunk] for chunk in positives],
-            negatives=[content[chunk] for chunk in negatives],
-            answers=question.answers,
-        )
+    conversations = (_hear(pair, ranked, corpus, reader.max_new_tokens, rule) for pair, ranked in asked)
+    return reader.converse(conversations, show_progress=total is not None, total=total)
 
 
-def judge(ranked: Sequence[str], scores: dict[int, float], rule: FeedbackRule) -> tuple[list[str], list[str]]:
-    """Tell positives and negatives apart, from the score of each window by where it starts."""
-    bar = rule.threshold
-    if rule.argmax and scores:
-        best = max(scores.values())
-        bar = best if best > 0 else float("inf")
-    passed = [start for start, score in sorted(scores.items()) if score >= bar]
-    positives = list(dict.fromkeys(ranked[start] for start in passed))
+def _hear(
+    pair: QAPair, ranked: Sequence[str], corpus: Corpus, max_tokens: int, rule: FeedbackRule
+) -> Conversation[tuple[QAPair, Sequence[str], Verdict]]:
+    """Ask about all windows together, or about one after the other until one passes."""
+    verdict, golds, score = Verdict(pair.id), rule.golds(pair), rule.score
+    starts = rule.starts(len(ranked)) if golds else []
+    options = pair.options if rule.metric == "option" else ()
+    for together in [starts] if rule.all_windows else [[start] for start in starts]:
+        prompts = [
+            Prompt(corpus.contents(ranked[start : start + rule.window]), pair.question, options) for start in together
+        ]
+        answers = yield [prompt.request(max_tokens) for prompt in prompts]
+        for start, answer in zip(together, answers, strict=True):
+            if isinstance(answer, ReaderError):
+                verdict.unread[start] = str(answer)
+            else:
+                verdict.scores[start] = score(answer, golds)
+        if not rule.all_windows and rule.passed(verdict.scores):
+            break
+    return pair, ranked, verdict
+
+
+def judge(
+    ranked: Sequence[str], scores: Sequence[dict[int, float]], rule: FeedbackRule
+) -> tuple[list[str], list[str]]:
+    """Tell positives and negatives apart, from each reader's scores of the windows by where they start.
+
+    Positives: the first document of each window that passed, those that most readers passed first, then by rank.
+    Negatives: documents that were read, and from no window of which any reader answered right, best first.
+    """
+    votes = Counter(start for each in scores for start in rule.passed(each))
+    positives = list(dict.fromkeys(ranked[start] for start in sorted(votes, key=lambda start: (-votes[start], start))))
     if not positives:
         return [], []
     if not rule.all_windows:
-        return positives[:1], [chunk for chunk in ranked if chunk != positives[0]][: rule.negatives]
-    helped, read = rule.places(passed), rule.places(scores)
-    failed = [chunk for place, chunk in enumerate(ranked) if place in read - helped]
-    return positives, failed[: rule.negatives]
+        return positives, [chunk for chunk in ranked if chunk not in positives][: rule.negatives]
+    failed = rule.places(start for each in scores for start in each) - rule.places(votes)
+    return positives, [chunk for place, chunk in enumerate(ranked) if place in failed][: rule.negatives]
 
 
-def _read(
-    questions: Sequence[QAPair],
-    top: Sequence[Sequence[str]],
-    content: dict[str, list],
-    reader: Answerer,
+def collect(
+    judged: Iterable[Judged],
+    corpus: Corpus,
     rule: FeedbackRule,
-    show_progress: bool,
-) -> list[dict[int, float]]:
-    """Return each question's window scores; queries are read side by side, all at once or one window a round."""
-    scores: list[dict[int, float]] = [{} for _ in questions]
-    score = METRICS[rule.metric]
-    windows = [(index, start) for index, ranked in enumerate(top) for start in rule.starts(len(ranked))]
-    while windows:
-        if rule.all_windows:
-            batch = windows
-        else:
-            firsts: dict[int, tuple[int, int]] = {}
-            for each in windows:
-                firsts.setdefault(each[0], each)
-            batch = list(firsts.values())
-        prompts = [
-            Prompt([content[chunk] for chunk in top[index][start : start + rule.window]], questions[index].question)
-            for index, start in batch
-        ]
-        for (index, start), answer in zip(batch, reader.answer(prompts, show_progress=show_progress), strict=True):
-            scores[index][start] = score(answer, questions[index].answers)
-        passed = {index for index, start in batch if scores[index][start] >= rule.threshold}
-        done = set(batch)
-        windows = [each for each in windows if each not in done and not (each[0] in passed and not rule.all_windows)]
-    return scores
+    statistics: FeedbackStatistics,
+    dropped: Callable[[str, str], None],
+) -> Iterator[Example]:
+    """Yield an example per question that a reader answers right from some window, with its query's options if any.
+
+    Questions without an example go to `dropped(id, reason)`.
+    """
+    for pair, ranked, readers in judged:
+        _note(statistics, readers, rule)
+        positives, negatives = judge(ranked, [verdict.scores for verdict in readers], rule)
+        if not positives or not negatives:
+            reason = _reason(pair, readers, bool(positives), rule)
+            statistics.dropped[reason] += 1
+            why = next((why for verdict in readers for why in verdict.unread.values()), "")
+            dropped(pair.id, f"{reason}: {why}" if reason == NOT_READ else reason)
+            continue
+        statistics.examples += 1
+        if pair.gold_ids:
+            statistics.gold_known += 1
+            statistics.not_gold += not {positives[0], corpus.documents[positives[0]]} & set(pair.gold_ids)
+        found = corpus.contents([*positives, *negatives])
+        yield Example(
+            id=pair.id,
+            query=rule.query(pair),
+            positives=found[: len(positives)],
+            negatives=found[len(positives) :],
+            answers=rule.golds(pair),
+        )
+
+
+def _note(statistics: FeedbackStatistics, verdicts: Sequence[Verdict], rule: FeedbackRule) -> None:
+    """Count one question's windows."""
+    passed = [rule.passed(verdict.scores) for verdict in verdicts]
+    statistics.questions += 1
+    statistics.windows += sum(len(verdict.scores) for verdict in verdicts)
+    statistics.passed += sum(map(len, passed))
+    for verdict in verdicts:
+        for why in verdict.unread.values():
+            statistics.unread[re.sub(r"\d+", "N", why)[:200]] += 1
+    if any(passed):
+        statistics.first_passing_rank[1 + min(starts[0] for starts in passed if starts)] += 1
+
+
+def _reason(pair: QAPair, readers: Sequence[Verdict], passed: bool, rule: FeedbackRule) -> str:
+    if not rule.golds(pair):
+        return NO_GOLD
+    if not any(verdict.scores for verdict in readers):
+        return NOT_READ
+    return NO_NEGATIVE if passed else NO_PASS

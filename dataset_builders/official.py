@@ -21,8 +21,7 @@ from typing import Any
 from PIL import Image
 
 from dataset_builders.card import write_card
-from dataset_builders.schema import Chunk, Example, QAPair, content_id, write_records
-from dataset_builders.sources import Dropped
+from dataset_builders.schema import Chunk, Dropped, Example, QAPair, content_id, write_records
 from modeling_nyx import to_content
 from modeling_nyx.content_nyx import IMAGE_MARK, Content
 from modeling_nyx.images_nyx import image_size

@@ -1,5 +1,6 @@
 """The records that pass between the steps; `nyx.records` keeps them in Parquet."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from modeling_nyx.content_nyx import Content
@@ -8,6 +9,7 @@ from nyx.records import Chunk, content_id, features, read_records, write_records
 __all__ = [
     "Chunk",
     "Document",
+    "Dropped",
     "Example",
     "QAPair",
     "content_id",
@@ -15,6 +17,9 @@ __all__ = [
     "read_records",
     "write_records",
 ]
+
+# Called with a document's id or source, and why something of it was left out.
+Dropped = Callable[[str, str], None]
 
 
 @dataclass(frozen=True)

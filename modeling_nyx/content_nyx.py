@@ -4,6 +4,7 @@ A content list holds `{"type": "text", "text": str}` and `{"type": "image", "ima
 picture is a PIL image, a path or the bytes of a file. A plain string is always text, never a path.
 """
 
+import base64
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from types import NoneType
@@ -16,8 +17,9 @@ Content = list[dict[str, Any]]
 IMAGE_MARK = "<|image|>"
 ACCEPTED = (
     "a string; a picture (PIL image); a content list of {'type': 'text', 'text': ...} and {'type': 'image', 'image': "
-    "...} items; {'text': ..., 'image': ...}, one or a list of each, in the order of the keys; {'text': text with "
-    "<|image|> marks, 'images': list}; {'texts': [...], 'images': [...]} aligned; a chat message or a list of them"
+    "...} items, or {'type': 'image', 'url': a data URI}; {'text': ..., 'image': ...}, one or a list of each, in the "
+    "order of the keys; {'text': text with <|image|> marks, 'images': list}; {'texts': [...], 'images': [...]} "
+    "aligned; a chat message or a list of them"
 )
 
 
@@ -57,8 +59,9 @@ def _from_mapping(given: dict[str, Any], original: Any) -> list[dict[str, Any]]:
     kind = given.get("type")
     if kind == "text" and isinstance(given.get("text"), str):
         return [{"type": "text", "text": given["text"]}]
-    if kind == "image" and "image" in given:
-        return [{"type": "image", "image": _picture(given["image"])}]
+    if kind == "image" and {"image", "url"} & given.keys():
+        picture = _picture(given["image"]) if "image" in given else _from_data_uri(given["url"])
+        return [{"type": "image", "image": picture}]
     if kind == "message" and "message" in given:
         return _items(given["message"])
     if kind is None and "texts" in given:
@@ -88,6 +91,17 @@ def _picture(value: Any) -> Any:
     if isinstance(value, (Image.Image, bytes, str, PathLike)):
         return value
     raise ValueError(f"Unknown picture: {type(value).__name__}. Expected a PIL image, a path or a file's bytes.")
+
+
+def _from_data_uri(url: Any) -> bytes:
+    """Read a picture inside its address, as transformers' server passes it on; no other address is followed."""
+    head, _, data = url.partition(",") if isinstance(url, str) else ("", "", "")
+    if not (head.startswith("data:image/") and head.endswith(";base64")):
+        raise ValueError(f"Unknown picture: {url!r:.60}. Expected its bytes inside: data:image/png;base64,…")
+    try:
+        return base64.b64decode(data, validate=True)
+    except ValueError as error:
+        raise ValueError(f"Unknown picture: {url!r:.60} is no base64 ({error}).") from error
 
 
 def _from_aligned(texts: Any, images: Any) -> list[dict[str, Any]]:

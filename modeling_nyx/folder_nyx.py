@@ -1,6 +1,15 @@
 """What lies beside the weights so that other engines load a checkpoint by their own classes.
 
-sentence-transformers reads `modules.json` and the files it names; vLLM takes pooling and normalisation from them too.
+sentence-transformers reads `modules.json` and the files it names. vLLM takes pooling and normalisation from them,
+token ids from `chat_template.jinja`, and sizes of embedding from `matryoshka_dimensions` in `config.json`:
+
+    vllm serve org/nyx --runner pooling --convert embed
+    curl localhost:8000/v1/embeddings -H 'Content-Type: application/json' -d '{"model": "org/nyx", "dimensions": 256,
+      "messages": [{"role": "system", "content": "<the query instruction, for queries>"}, {"role": "user", "content": [
+        {"type": "text", "text": "What is this? "},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,..."}}]}]}'
+
+Send pictures as data URIs: given an address, the server fetches it, whatever it is.
 """
 
 import json

@@ -50,7 +50,7 @@ def _read(source: Any) -> bytes:
     elif isinstance(source, (str, PathLike)):
         path = Path(source)
         if not _is_file(path):
-            raise BadImage(f"No such picture file: {str(path)!r}.")
+            raise BadImage(f"No such picture file: {str(source)!r}.")
         if path.stat().st_size > MAX_BYTES:
             raise BadImage(f"{_describe(source)}: {path.stat().st_size} bytes; the limit is {MAX_BYTES}.")
         data = path.read_bytes()

@@ -1,5 +1,6 @@
 """The encoder: a vision-language backbone whose last token's state is the embedding."""
 
+import inspect
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
-from transformers import BatchFeature, Qwen2_5_VLModel, Qwen3VLModel
+from transformers import BatchFeature, Qwen2_5_VLModel, Qwen3VLModel, __version__
 from transformers.conversion_mapping import (
     get_checkpoint_conversion_mapping,
     register_checkpoint_conversion_mapping,
@@ -25,6 +26,10 @@ from .images_nyx import BadImage
 from .processing_nyx import NyxProcessor, NyxQwen3VLProcessor, Role
 from .rows_nyx import Row, group_by_tokens
 from .template_nyx import chat_template
+
+if "mm_encoder_outputs" not in inspect.signature(Qwen2_5_VLModel.forward).parameters:
+    # Swallowed among other arguments, it would leave the pictures out in silence.
+    raise ImportError(f"Nyx needs transformers 5.18 or newer, not {__version__}: pip install -U transformers")
 
 # What an instruct checkpoint has and an encoder has no use for.
 UNUSED_KEYS = {"lm_head.weight"}
@@ -76,7 +81,13 @@ class NyxMixin:
         """
         kwargs["use_safetensors"] = True
         wants_info = kwargs.pop("output_loading_info", False)
-        model, info = super().from_pretrained(name, *args, output_loading_info=True, **kwargs)  # type: ignore[misc]
+        try:
+            model, info = super().from_pretrained(name, *args, output_loading_info=True, **kwargs)  # type: ignore[misc]
+        except OSError as error:
+            if "model.safetensors" in str(error):
+                hint = "Nyx reads safetensors only: loading pickled weights (pytorch_model.bin) can run code."
+                raise OSError(f"{error} {hint} Save them as safetensors first.") from error
+            raise
         missing = sorted(info["missing_keys"])
         unexpected = sorted(set(info["unexpected_keys"]) - UNUSED_KEYS)
         if missing or unexpected:

@@ -110,6 +110,8 @@ class NyxProcessor(ProcessorMixin):
         """
         if text is None:
             return self.pad(self.rows(contents, role), padding_side or self.tokenizer.padding_side)
+        if kwargs.get("images_kwargs"):
+            raise ValueError(f"Picture settings came ({kwargs['images_kwargs']}), but they are the checkpoint's own.")
         options = kwargs | (kwargs.get("common_kwargs") or {}) | (kwargs.get("text_kwargs") or {})
         rows = self.rendered_rows(text, images, videos)
         if options.get("truncation"):
@@ -208,18 +210,16 @@ class NyxProcessor(ProcessorMixin):
         return [start, *[self.image_token_id] * (grid[0] * grid[1] // self.image_processor.merge_size**2), end]
 
     def _pixels(self, pictures: list[tuple[Any, tuple[int, int]]]) -> dict[str, torch.Tensor]:
-        """Decode, resize and cut pictures, by the image processor's own steps."""
-        steps, patches = self.image_processor, []
+        """Decode, resize and cut pictures, one after another: decoded ones may be large."""
+        patches = []
         for source, grid in pictures:
-            pixels = np.asarray(load_image(source)).transpose(2, 0, 1)
-            pixels = steps.resize(pixels, steps.size, steps.resample, steps.patch_size * steps.merge_size)
-            pixels = steps.normalize(steps.rescale(pixels, steps.rescale_factor), steps.image_mean, steps.image_std)
-            cut, *found = steps.patchify(pixels, steps.patch_size, steps.merge_size, steps.temporal_patch_size)
-            if tuple(found) != grid:
+            output = self.image_processor([load_image(source)], return_tensors="pt")
+            found = tuple(output["image_grid_thw"][0].tolist()[1:])
+            if found != grid:
                 raise BadImage(f"A picture changed while it was read: its header said {grid}, its pixels {found}.")
-            patches.append(cut)
+            patches.append(output["pixel_values"])
         grids = [(1, *grid) for _, grid in pictures]
-        return {"pixel_values": torch.from_numpy(np.concatenate(patches)), "image_grid_thw": torch.tensor(grids)}
+        return {"pixel_values": torch.cat(patches), "image_grid_thw": torch.tensor(grids)}
 
     def pad(self, rows: list[Row], side: str) -> BatchFeature:
         """Make a batch of rows, see `__call__`; only here are their pictures decoded."""
@@ -270,14 +270,12 @@ class NyxProcessor(ProcessorMixin):
         which a template cannot see through and its count of pictures misses: they are unwrapped where they lie.
         """
         many = bool(conversation) and not isinstance(conversation[0], Mapping)
-        for message in (message for each in (conversation if many else [conversation]) for message in each):
+        conversations = conversation if many else [conversation]
+        for message in (message for each in conversations for message in each):
             parts = message["content"]
-            if isinstance(parts, list) and any(part.get("type") == "message" for part in parts):
+            if isinstance(parts, list) and any(isinstance(part, Mapping) and "message" in part for part in parts):
                 message["content"] = to_content(parts)
-        plain = [
-            [{**message, "content": to_content(message["content"])} for message in each]
-            for each in (conversation if many else [conversation])
-        ]
+        plain = [[message | {"content": to_content(message["content"])} for message in each] for each in conversations]
         return super().apply_chat_template(plain if many else plain[0], *args, **kwargs)
 
     def to_dict(self) -> dict[str, Any]:
@@ -289,6 +287,7 @@ class NyxProcessor(ProcessorMixin):
         return super().to_dict() | stock
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> Any:
+        """Save both parts, the tokenizer too under the stock processor's name."""
         files = super().save_pretrained(save_directory, *args, **kwargs)
         path = Path(save_directory) / "tokenizer_config.json"
         write_json(path, json.loads(path.read_text()) | {"processor_class": self.stock_class})

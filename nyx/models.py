@@ -11,12 +11,12 @@ from modeling_nyx import NyxModel, NyxQwen3VLModel
 ENCODERS = {"qwen2_5_vl": NyxModel, "qwen3_vl": NyxQwen3VLModel}
 
 
-def load_encoder(name: str | Path) -> Any:
+def load_encoder(name: str | Path, revision: str | None = None) -> Any:
     """Load an encoder from a folder or a repository. Raises `ValueError` for a backbone that isn't Qwen's."""
-    config = AutoConfig.from_pretrained(name)
+    config = AutoConfig.from_pretrained(name, revision=revision)
     if config.model_type not in ENCODERS:
         raise ValueError(f"{name} is a {config.model_type}; expected one of {', '.join(ENCODERS)}.")
-    return ENCODERS[config.model_type].from_pretrained(name)
+    return ENCODERS[config.model_type].from_pretrained(name, revision=revision)
 
 
 def fingerprint(name: str | Path) -> str:

@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.table import Table
 
 from dataset_builders.card import SPLITS
-from dataset_builders.chunks import CHUNK_IMAGES, CHUNK_TOKENS
 from dataset_builders.nyxqa import build
 from dataset_builders.pairs import QARule
 from dataset_builders.questions import MODALITIES
@@ -27,7 +26,7 @@ NONE = "none"
 
 
 def build_qa_command(
-    source: Annotated[Path, typer.Argument(help="pages, as `nyx ingest` reads them, or the chunks it wrote")],
+    source: Annotated[str, typer.Argument(help="pages, as `nyx ingest` reads them, or the chunks it wrote")],
     output: Annotated[Path, typer.Option("--output", "-o", help="dataset folder to write")],
     reader: Annotated[
         str, typer.Option("--reader", "-r", help="vision-language model: a folder or name, or URL#MODEL of a server")
@@ -48,6 +47,8 @@ def build_qa_command(
 ) -> None:
     """Make a NyxQA of your own pages: questions over texts and pictures, options, gold chunks, hard negatives.
 
+    Pages are cut as `nyx ingest` does it by default; for its other options, run it first and name its chunks.
+
     Run it again to go on after an interruption: no answer is asked for twice. What is left out is written to
     qa/rejected.jsonl, with its reason, and counted in qa/report.json and qa/report.png.
 
@@ -59,9 +60,9 @@ def build_qa_command(
     name = answering.engine.model if reader.startswith(("http://", "https://")) else shown(reader)  # type: ignore[attr-defined]
     rule = QARule(chunks, seed=seed, check=check, held_out=held_out)
     made = output / "chunks.parquet"
-    if ingested := not _holds_chunks(source):
-        ingest_command(source, made, CHUNK_TOKENS, CHUNK_IMAGES, tokenizer)
-    report = build(made if ingested else source, output, answering, name, rule, show_progress=True)
+    if ingested := not _holds_chunks(Path(source)):
+        ingest_command(source, made, tokenizer=tokenizer)
+    report = build(made if ingested else Path(source), output, answering, name, rule, show_progress=True)
     if ingested:
         made.unlink()
     for split in SPLITS:

@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -10,17 +11,30 @@ import typer
 from tqdm import tqdm
 
 from dataset_builders.chunks import CHUNK_IMAGES, CHUNK_TOKENS, chunk_documents, piece_counter, tokenizer_counter
-from dataset_builders.schema import Chunk, Document, write_records
-from dataset_builders.sources import Dropped, count_pages, read_pages
+from dataset_builders.fetch import Fetcher
+from dataset_builders.near_duplicates import drop_near_duplicates
+from dataset_builders.schema import Chunk, Document, Dropped, write_records
+from dataset_builders.sources import count_pages, read_pages
 from nyx.records import write_dropped
 
 
 def ingest_command(
-    source: Annotated[Path, typer.Argument(help="folder of Markdown, or Parquet with aligned texts and images")],
+    source: Annotated[
+        str,
+        typer.Argument(help="folder of Markdown, HTML, PDF, pictures; .parquet, .jsonl; dataset's name (org/name)"),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Parquet file to write")],
     tokens: Annotated[int, typer.Option(help="most text tokens of a chunk")] = CHUNK_TOKENS,
     images: Annotated[int, typer.Option(help="most pictures of a chunk")] = CHUNK_IMAGES,
     tokenizer: Annotated[str, typer.Option(help="count this model's tokens; otherwise Qwen's word pieces")] = "",
+    merge_tail: Annotated[int, typer.Option(help="a page's end of fewer tokens joins the chunk before it")] = 0,
+    near_duplicates: Annotated[
+        float | None, typer.Option(help="leave out chunks whose words overlap so much with an earlier one's, e.g. 0.8")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="most pages to read", min=1)] = None,
+    fetch: Annotated[
+        Path | None, typer.Option(help="fetch pictures by their http(s) addresses, and keep them in this folder")
+    ] = None,
 ) -> None:
     """Cut pages into chunks, pictures in place.
 
@@ -29,22 +43,26 @@ def ingest_command(
         nyx ingest pages/ -o chunks.parquet
 
         nyx ingest obelics.parquet -o chunks.parquet --tokenizer Qwen/Qwen2.5-VL-3B-Instruct
+
+        nyx ingest HuggingFaceM4/OBELICS -o chunks.parquet --limit 1000 --fetch pictures/
     """
     left_out: list[dict[str, str]] = []
 
     def dropped(page: str, reason: str) -> None:
         left_out.append({"source": page, "reason": reason})
 
-    pages = read_pages(source, dropped)
-    if output.is_dir() or (output.exists() and output.samefile(source)):
+    pages = islice(read_pages(source, dropped, None if fetch is None else Fetcher(fetch)), limit)
+    if output.is_dir() or (output.exists() and Path(source).exists() and output.samefile(source)):
         raise ValueError(f"{output} is {'a folder' if output.is_dir() else 'the source itself'}. Name another file.")
     count = tokenizer_counter(tokenizer) if tokenizer else piece_counter()
     counts, started = Counter[str](), time.monotonic()
-    read = _counted(tqdm(pages, total=count_pages(source), desc="pages"), counts)
-    chunks = _unique(chunk_documents(read, count, tokens, images), dropped, counts)
+    read = _counted_pages(tqdm(pages, total=limit or count_pages(source), desc="pages"), counts)
+    chunks = _unique(chunk_documents(read, count, tokens, images, merge_tail), dropped)
+    if near_duplicates is not None:
+        chunks = drop_near_duplicates(chunks, near_duplicates, dropped)
     beside = output.with_suffix(".dropped.jsonl")
     try:
-        written = write_records(chunks, output)
+        written = write_records(_counted_pictures(chunks, counts), output)
     except ValueError as error:
         if not left_out:
             raise
@@ -58,19 +76,23 @@ def ingest_command(
     typer.echo(f"{len(left_out)} left out{f', see {beside}' if left_out else ''}")
 
 
-def _counted(pages: Iterable[Document], counts: Counter[str]) -> Iterator[Document]:
+def _counted_pages(pages: Iterable[Document], counts: Counter[str]) -> Iterator[Document]:
     for page in pages:
         counts["pages"] += 1
         yield page
 
 
-def _unique(chunks: Iterable[Chunk], dropped: Dropped, counts: Counter[str]) -> Iterator[Chunk]:
-    """Yield every chunk once, and count its pictures."""
+def _unique(chunks: Iterable[Chunk], dropped: Dropped) -> Iterator[Chunk]:
     seen: set[str] = set()
     for chunk in chunks:
         if chunk.id in seen:
             dropped(chunk.source, f"chunk {chunk.id} came before")
             continue
         seen.add(chunk.id)
+        yield chunk
+
+
+def _counted_pictures(chunks: Iterable[Chunk], counts: Counter[str]) -> Iterator[Chunk]:
+    for chunk in chunks:
         counts["pictures"] += sum(item["type"] == "image" for item in chunk.content)
         yield chunk

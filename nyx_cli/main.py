@@ -8,6 +8,7 @@ from nyx.errors import plain_errors
 from nyx_cli.audit_qa import audit_qa_command
 from nyx_cli.build_qa import build_qa_command
 from nyx_cli.convert import convert_command
+from nyx_cli.feedback import feedback_command
 from nyx_cli.index import index_command
 from nyx_cli.ingest import ingest_command
 from nyx_cli.mine import mine_command
@@ -30,6 +31,7 @@ app.command("index")(index_command)
 app.command("mine")(mine_command)
 app.command("search")(search_command)
 app.command("publish")(publish_command)
+app.command("feedback")(feedback_command)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

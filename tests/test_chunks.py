@@ -60,3 +60,29 @@ def test_limits_must_be_positive():
 def test_a_models_tokenizer_can_count(model_folder, tokenizer):
     count = tokenizer_counter(str(model_folder))
     assert count(LONG) == len(tokenizer(LONG)["input_ids"]) >= COUNT(LONG)
+
+
+def merged(page, fewer, tokens=20, images=2):
+    chunks = chunk_documents([Document("d", page, "s")], COUNT, tokens, images, merge_tail=fewer)
+    return [chunk.content for chunk in chunks]
+
+
+def test_a_short_tail_is_merged_if_asked():
+    page = [text("Nine moths fly by the lagoon in May. " * 4), picture(56, 56, 1), text("The end.")]
+    kept = merged(page, 0)
+    assert kept[-1][-1] == text("The end.") and len(kept) == 3
+    tail = sum(COUNT(item["text"]) for item in kept[-1] if item["type"] == "text")
+    assert merged(page, tail) == kept
+    joined = merged(page, tail + 1)
+    assert len(joined) == 2 and joined[0] == kept[0] and squeezed(flat(joined)) == squeezed(page)
+    assert [item["type"] for item in flat(joined)] == [item["type"] for item in [*kept[0], *kept[1], *kept[2]]]
+
+
+def test_a_tail_stays_where_pictures_would_be_too_many():
+    page = [picture(56, 56, index) for index in range(3)]
+    assert merged(page, 9) == [page[:2], page[2:]] and merged(page[:1], 9) == [page[:1]]
+
+
+def test_a_merged_tail_is_one_text():
+    page = [text("One moth flies."), text("Two moths fly."), text("The end.")]
+    assert merged(page, 9, tokens=6) == [[text("One moth flies.")], [text("Two moths fly.\nThe end.")]]

@@ -70,6 +70,20 @@ def test_what_is_left_out_is_told(pages, tmp_path, capsys):
     assert json.loads(line)["source"] == "0.md" and "cannot be read" in json.loads(line)["reason"]
 
 
+def test_ingest_cuts_and_leaves_out_as_asked(tmp_path, capsys):
+    words = " ".join(f"moth{chr(97 + number // 8)}{chr(97 + number % 8)}" for number in range(60))
+    lines = [f"{words} lives.", f"{words} flies.", "Third page.", "Fourth page."]
+    source, chunks = tmp_path / "pages.jsonl", tmp_path / "chunks.parquet"
+    source.write_text("".join(json.dumps({"content": f"{line} The end."}) + "\n" for line in lines))
+    options = ["--tokens", 62, "--merge-tail", 5, "--near-duplicates", 0.8, "--limit", 3]
+    run("ingest", source, "-o", chunks, *options, "--fetch", tmp_path / "fetched")
+    assert "3 pages → 2 chunks with 0 pictures" in capsys.readouterr().out
+    first, third = read_records(Chunk, chunks)
+    assert first.content[0]["text"].endswith("The end.") and third.source == "pages.jsonl#2"
+    (line,) = (tmp_path / "chunks.dropped.jsonl").read_text().splitlines()
+    assert f"resembles {first.id}" in json.loads(line)["reason"] and not (tmp_path / "fetched").exists()
+
+
 def test_reasons_are_written_when_nothing_is_left(tmp_path, capsys):
     (tmp_path / "pages").mkdir()
     (tmp_path / "pages" / "a.md").write_text("![x](none.png)")
@@ -93,7 +107,7 @@ def test_the_source_is_never_overwritten(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["ingest", "{tmp}/none", "-o", "{tmp}/c.parquet"], "neither a folder of Markdown nor"),
+        (["ingest", "{tmp}/none", "-o", "{tmp}/c.parquet"], "neither a folder of pages, nor"),
         (["search", "{tmp}", "x"], "holds no index"),
         (["search", "{tmp}"], "Name words, or a picture with --image"),
         (["index", "{tmp}/none.parquet", "-o", "{tmp}/i", "--model", "{tmp}"], "none.parquet"),

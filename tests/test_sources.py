@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import os
 import sys
 from pathlib import Path
@@ -9,7 +10,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fpdf import FPDF
 
+import dataset_builders.folders
 from dataset_builders.chunks import chunk_documents
 from dataset_builders.schema import write_records
 from dataset_builders.sources import count_pages, read_pages
@@ -101,7 +104,7 @@ def test_hidden_folders_are_no_pages(folder):
 def test_every_spelling_of_a_picture_is_found(folder, target):
     (folder / "img" / "moth one.png").write_bytes(png(3))
     (folder / "a.md").write_text(f"![x]({target})")
-    (page,), _ = read(folder)
+    page, *_ = read(folder)[0]
     assert image_key(page.content[0]["image"]) == image_key(png(3))
 
 
@@ -111,7 +114,7 @@ def test_a_picture_in_its_address_is_decoded(folder):
         f'![x](data:image/png;base64,{data})\n\n<img src="data:image/png;base64,{data[:60]}\n{data[60:]}">\n\n'
         "![y](data:image/svg+xml,%3Csvg%3E) ![z](data:image/png;base64,A)"
     )
-    (page,), left_out = read(folder)
+    (page, _), left_out = read(folder)
     assert [image_key(item["image"]) for item in page.content] == [image_key(png(3))] * 2
     reasons = [reason for source, reason in left_out if source == "a.md"]
     assert len(reasons) == 2 and "a data: address that is not base64: data:image/svg" in reasons[0]
@@ -133,7 +136,7 @@ def test_odd_targets_are_left_out(folder):
     odd = ["http://[x", "img%00.png", "a" * 5000, "loop.png", "//host/x.png", "file:///etc/passwd"]
     (folder / "loop.png").symlink_to("loop.png")
     (folder / "a.md").write_text("Words\n\n" + "\n\n".join(f"![x](<{target}>)" for target in odd))
-    (page,), left_out = read(folder)
+    (page, _), left_out = read(folder)
     assert page.content == [text("Words")] and sum(source == "a.md" for source, _ in left_out) == len(odd)
 
 
@@ -209,10 +212,58 @@ def test_a_damaged_file_is_named(tmp_path):
 
 
 def test_other_sources_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="neither a folder of Markdown nor"):
+    with pytest.raises(ValueError, match="neither a folder of pages, nor"):
         read(tmp_path / "none.txt")
-    with pytest.raises(ValueError, match="holds no .md file"):
+    with pytest.raises(ValueError, match="holds no page"):
         read(tmp_path)
     pq.write_table(pa.table({"x": [1]}), tmp_path / "x.parquet")
-    with pytest.raises(ValueError, match=r"lacks \['images', 'texts'\]"):
+    with pytest.raises(ValueError, match="lacks a page; it has"):
         read(tmp_path / "x.parquet")
+
+
+@pytest.fixture
+def mixed(folder) -> Path:
+    (folder / "b.html").write_text('<nav>x</nav><h1>Moths</h1><p>By night <img src="img/moth.png"> they fly.')
+    pdf = FPDF()
+    pdf.add_page()
+    pdf.set_font("Helvetica")
+    pdf.cell(text="Printed moths")
+    pdf.output(folder / "c.PDF")
+    (folder / "img" / "lone.png").write_bytes(png(4))
+    return folder
+
+
+def test_a_folder_mixes_pages(mixed):
+    documents, _ = read(mixed)
+    assert [page.source for page in documents] == ["a.md", "b.html", "c.PDF", "img/lone.png"]
+    shown = [[item["text"] if item["type"] == "text" else "PICTURE" for item in page.content] for page in documents]
+    assert shown[1:] == [["Moths", "By night", "PICTURE", "they fly."], ["Printed moths"], ["PICTURE"]]
+
+
+def test_one_bad_page_stops_no_other(mixed, monkeypatch):
+    monkeypatch.setattr(dataset_builders.folders, "MAX_BYTES", 300_000)
+    (mixed / "bomb.html").write_text("<div>" * 50_000)
+    (mixed / "huge.html").write_text("a" * 300_001)
+    (mixed / "huge.md").write_text("a" * 300_001)
+    (mixed / "broken.pdf").write_bytes(b"%PDF-1.7")
+    (mixed / "many.html").write_text('Words <img src="img/moth.png">' * 1100)
+    (mixed / "truncated.png").write_bytes(png()[:-30])
+    documents, left_out = read(mixed)
+    sources = [page.source for page in documents]
+    assert sources == ["a.md", "b.html", "c.PDF", "many.html", "img/lone.png"]
+    reasons = dict(left_out)
+    assert "nested more than 512 tags" in reasons["bomb.html"] and "PDF cannot be read" in reasons["broken.pdf"]
+    assert "the limit is 300000" in reasons["huge.html"] and "the limit is 300000" in reasons["huge.md"]
+    assert "100 pictures beyond the first 1000" in reasons["many.html"]
+    assert sum(item["type"] == "image" for item in documents[3].content) == 1000
+    assert ["cannot be decoded" in reason for source, reason in left_out if source == "truncated.png"] == [True, False]
+
+
+def test_the_authors_corpus_is_a_source(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "1.png").write_bytes(png())
+    rows = [{"text": "a <|image|> b", "images": ["1.png"]}, {"text": "c", "images": ["../x.png"]}]
+    (tmp_path / "corpus.json").write_text(json.dumps(rows))
+    (page,), left_out = read(tmp_path)
+    assert [item["type"] for item in page.content] == ["text", "image", "text"]
+    assert left_out[0][0] == "corpus.json, row 1" and count_pages(tmp_path) is None

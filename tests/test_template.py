@@ -1,9 +1,13 @@
 """A saved folder's chat template gives the tokens that `NyxProcessor` gives, so that vLLM embeds what we embed."""
 
+import jinja2
 import pytest
+import torch
+from jinja2 import nodes
 from transformers import AutoTokenizer
 
 from modeling_nyx import NyxModel, NyxProcessor, to_content
+from modeling_nyx.template_nyx import chat_template
 from tests.conftest import picture, text
 
 A = picture(56, 84, 1)
@@ -67,6 +71,15 @@ def test_rendered_tokens_are_the_processors(folder, shape, role):
     assert ours["input_ids"][0].tolist() == expected
 
 
+def test_any_spelling_of_content_in_a_message(model):
+    contents = ["a", ["a", A["image"]], {"text": "a", "image": A["image"]}, [A, text("b")]]
+    for content in contents:
+        ours = model.processor.pack([to_content(content)])["input_ids"]
+        model.processor.chat_template = chat_template(model.processor.special_tokens, model.processor.append_eos)
+        one = model.processor.apply_chat_template([{"role": "user", "content": content}], tokenize=True)
+        assert torch.equal(one, ours)
+
+
 @pytest.mark.parametrize(
     "item", [{"type": "video", "video": "x.mp4"}, {"type": "message", "message": []}, {"type": "text", "text": None}]
 )
@@ -82,3 +95,11 @@ def test_the_template_is_the_encoders_whatever_the_model_started_from(model_fold
     assert AutoTokenizer.from_pretrained(model_folder).chat_template != template
     assert AutoTokenizer.from_pretrained(tmp_path).chat_template == template
     assert NyxModel.from_pretrained(tmp_path).processor.chat_template == template
+
+
+def test_vllm_sees_that_content_is_a_list_of_parts(folder):
+    """It looks for a loop over a message's content; without one it would put every picture before the text."""
+    tree = jinja2.Environment().parse((folder / "chat_template.jinja").read_text())
+    (messages,) = (loop for loop in tree.find_all(nodes.For) if getattr(loop.iter, "name", None) == "messages")
+    (items,) = messages.find_all(nodes.For)
+    assert (items.iter.node.name, items.iter.attr) == (messages.target.name, "content")

@@ -144,7 +144,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     console = Console()
     show(report, console)
     console.print(f"Report: {args.folder / 'report.json'} · checkpoint: {args.folder / 'stage2'}")
-    console.print(f'Next: nyx search {args.folder / "index"} "Where does the moth Vela mirabilis live?"')
+    console.print("Next: source .venv/bin/activate")
+    console.print(f'nyx search {args.folder / "index"} "Where does the moth Vela mirabilis live?"')
     console.print(f"Your own pages, as those in {args.folder / 'almanac'}: nyx ingest PAGES -o chunks.parquet")
 
 

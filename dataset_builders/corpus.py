@@ -1,0 +1,58 @@
+"""A corpus of chunks by id, whose contents stay on disk until they are asked for."""
+
+import mmap
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dataset_builders.schema import Chunk, features
+from modeling_nyx.content_nyx import Content, to_content
+
+ROWS = 256
+
+
+class Corpus:
+    """Chunks of a Parquet file.
+
+    Parquet is read by the hundred, and what feedback needs are single chunks, in any order, many times: so there is a
+    copy in Arrow's own format, mapped into memory, in a file that disappears with the process.
+    """
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+        self.ids: list[str] = table["id"].to_pylist()
+        self.documents: dict[str, str] = dict(zip(self.ids, table["document_id"].to_pylist(), strict=True))
+        self._places = {chunk: place for place, chunk in enumerate(self.ids)}
+
+    @classmethod
+    def open(cls, path: Path) -> "Corpus":
+        """Read a corpus that `write_records` wrote. Raises `ValueError` for another file, or an empty one."""
+        if not path.is_file():
+            raise ValueError(f"No corpus at {path}. Make it first, or name another folder.")
+        columns = list(features(Chunk))
+        with pq.ParquetFile(path) as source, tempfile.TemporaryFile(dir=path.parent) as file:
+            if missing := set(columns) - set(source.schema_arrow.names):
+                raise ValueError(
+                    f"{path} has columns {source.schema_arrow.names}; a corpus needs {sorted(missing)} too."
+                )
+            if not source.metadata.num_rows:
+                raise ValueError(f"{path} holds no chunks.")
+            batches = source.iter_batches(batch_size=ROWS, columns=columns)
+            first = next(batches)
+            with pa.ipc.new_file(file, first.schema) as writer:
+                for batch in (first, *batches):
+                    writer.write_batch(batch)
+            file.flush()
+            mapped = pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        return cls(pa.ipc.open_file(mapped).read_all())
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def contents(self, ids: Sequence[str]) -> list[Content]:
+        """Return the contents of chunks, pictures as bytes."""
+        column = self._table["content"]
+        return [to_content(column[self._places[chunk]].as_py()) for chunk in ids]
