@@ -105,7 +105,15 @@ def make_dataset(folder: Path, questions: int) -> Path:
 
 
 def start(dataset: Path, url: str, *options: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "train_scripts.collect_feedback", "--dataset", str(dataset), "--reader", url]
+    command = [
+        sys.executable,
+        "-m",
+        "train_scripts.collect_feedback",
+        "--dataset",
+        str(dataset),
+        "--reader",
+        f"{url}#slow",
+    ]
     command += ["--retriever", str(TINY_VLM), *options]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
