@@ -105,15 +105,23 @@ def make_dataset(folder: Path, questions: int) -> Path:
 
 
 def start(dataset: Path, url: str, *options: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "train_scripts.collect_feedback", "--dataset", str(dataset), "--reader", url]
+    command = [
+        sys.executable,
+        "-m",
+        "train_scripts.collect_feedback",
+        "--dataset",
+        str(dataset),
+        "--reader",
+        f"{url}#slow",
+    ]
     command += ["--retriever", str(TINY_VLM), *options]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    with (dataset / "stderr").open("w") as said:
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said)
 
 
-def finish(child: subprocess.Popen) -> None:
-    said = child.communicate()[1]
-    if child.returncode:
-        raise RuntimeError(said[-2000:])
+def finish(child: subprocess.Popen, dataset: Path) -> None:
+    if child.wait():
+        raise RuntimeError((dataset / "stderr").read_text()[-2000:])
 
 
 def lines(path: Path) -> int:
@@ -128,7 +136,7 @@ class Clock:
         self.search = self.read = 0.0
         self.calls = self.questions = 1
 
-    def time_undisturbed(self, child: subprocess.Popen) -> None:
+    def time_undisturbed(self, child: subprocess.Popen, dataset: Path) -> None:
         """Learn from a whole run."""
         began = searched = None
         while child.poll() is None:
@@ -136,7 +144,7 @@ class Clock:
             began = began or (now if self.found.exists() else None)
             searched = searched or (now if lines(self.log) else None)
             time.sleep(0.01)
-        finish(child)
+        finish(child, dataset)
         assert began and searched
         self.search, self.read = searched - began, time.monotonic() - searched
         self.calls, self.questions = lines(self.log), lines(self.found) - 1
@@ -155,7 +163,7 @@ def measure_kills(folder: Path, kills: int = 20, questions: int = 1100, concurre
     options = ["--concurrency", str(concurrency), "--candidates", "8"]
     clock = Clock(whole / "feedback" / "candidates.jsonl", folder / "whole.log")
     with slow_server(LATENCY, whole / "answers.json", folder / "whole.log") as url:
-        clock.time_undisturbed(start(whole, url, *options))
+        clock.time_undisturbed(start(whole, url, *options), whole)
     moments = [(clock.search + clock.read) * number / (kills + 1) for number in range(1, kills + 1)]
     clock.found, clock.log = killed / "feedback" / "candidates.jsonl", folder / "killed.log"
     steps: Counter[str] = Counter()
@@ -164,14 +172,14 @@ def measure_kills(folder: Path, kills: int = 20, questions: int = 1100, concurre
             child, began = start(killed, url, *options), None
             while clock.now(began) < moment:
                 if child.poll() is not None:
-                    finish(child)
+                    finish(child, killed)
                     raise RuntimeError(f"The run ended before second {moment:.1f} of its work.")
                 began = began or (time.monotonic() if clock.found.exists() else None)
                 time.sleep(0.002)
             child.send_signal(signal.SIGKILL)
-            child.communicate()
+            child.wait()
             steps["read" if lines(clock.log) else "search"] += 1
-        finish(start(killed, url, *options))
+        finish(start(killed, url, *options), killed)
     asked, plain = ((folder / f"{name}.log").read_text().split() for name in ("killed", "whole"))
     done = [json.loads(line)["id"] for line in (killed / "feedback" / "train.verdicts.jsonl").read_text().splitlines()]
     return {
@@ -210,7 +218,7 @@ def picture_pages(folder: Path, count: int) -> Path:
     return folder
 
 
-def watch(child: subprocess.Popen) -> dict[str, float]:
+def watch(child: subprocess.Popen, dataset: Path) -> dict[str, float]:
     """Return a process's peak memory in MB: all of it, and without files mapped into memory, looked at often."""
     peak, anonymous = 0, 0
     while child.poll() is None:
@@ -221,7 +229,7 @@ def watch(child: subprocess.Popen) -> dict[str, float]:
         peak = max(peak, int(status.get("VmHWM", "0 kB").split()[0]))
         anonymous = max(anonymous, int(status.get("RssAnon", "0 kB").split()[0]))
         time.sleep(0.02)
-    finish(child)
+    finish(child, dataset)
     return {"MB": round(peak / 1024, 1), "MB without mapped files": round(anonymous / 1024, 1)}
 
 
@@ -231,7 +239,7 @@ def measure_memory(folder: Path, pages: int = 1200) -> dict[str, Any]:
     for name, count in (("once", pages), ("tenfold", 10 * pages)):
         dataset = picture_pages(folder / name, count)
         with slow_server(0.0, dataset / "answers.json", folder / f"{name}.log") as url:
-            report[name] = watch(start(dataset, url))
+            report[name] = watch(start(dataset, url), dataset)
         size = (dataset / "corpus" / "train.parquet").stat().st_size
         report[name] |= {"pages": count, "questions": count // 4, "MB of pages": round(size / 2**20, 1)}
     for measure in ("MB", "MB without mapped files"):

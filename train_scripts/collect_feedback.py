@@ -204,6 +204,7 @@ def parse(argv: Sequence[str] | None) -> FeedbackArguments:
 
 def main(argv: Sequence[str] | None = None) -> None:
     prepare()
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # it tells of every request
     arguments = parse(argv)
     make_almanac(arguments.dataset)
     Console().print(run(arguments).table())
