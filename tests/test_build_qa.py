@@ -9,14 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import load_dataset
 
-from dataset_builders.almanac import write_pages
+from dataset_builders.almanac import TINY_VLM, write_pages
 from dataset_builders.almanac_guide import field_guide
-from dataset_builders.card import write_card
-from dataset_builders.feedback import FeedbackCounts, FeedbackRule, collect
-from dataset_builders.schema import Chunk, Example, QAPair, read_records, write_records
-from nyx.bm25 import BM25
+from dataset_builders.schema import Example, read_records, write_records
 from nyx_cli.main import main
-from tests.scripted_reader import digest, script, scripted_reader
+from tests.scripted_reader import digest, script
 from tests.scripted_server import Reply, ScriptedServer, said
 
 # Beside the repository, where there is one.
@@ -69,9 +66,9 @@ def test_pages_to_four_configs(tmp_path, capsys):
         # Only what got no answer is asked for again.
         repeated = server.asked[asked:]
         assert all(script(*_spelt(body)) == "" for body in repeated)
-    assert {path: path.read_bytes() for path in folder.rglob("*.parquet")} == before
+        assert {path: path.read_bytes() for path in folder.rglob("*.parquet")} == before
+        run("feedback", folder, "--retriever", TINY_VLM, "--reader", server.url, "-k", 16)
     assert not (folder / "chunks.parquet").exists()
-    _feedback(folder)
     sizes = {name: load_dataset(str(folder), name) for name in ("corpus", "qa", "triplets", "feedback")}
     assert {name: set(each) for name, each in sizes.items()} == {
         name: {"train"} if name == "feedback" else {"train", "validation", "test"} for name in sizes
@@ -86,18 +83,6 @@ def test_pages_to_four_configs(tmp_path, capsys):
 def _spelt(body):
     system, user = (message["content"] for message in body["messages"])
     return system, "".join(item.get("text", "") for item in user)
-
-
-def _feedback(folder: Path) -> None:
-    chunks = list(read_records(Chunk, folder / "corpus" / "train.parquet"))
-    questions = list(read_records(QAPair, folder / "qa" / "train.parquet"))
-    scores = BM25([chunk.content for chunk in chunks]).scores([pair.question for pair in questions])
-    rankings = [[chunks[place].id for place in row.argsort()[::-1][:4]] for row in scores]
-    counts, rule = FeedbackCounts(), FeedbackRule(candidates=4)
-    write_records(
-        collect(questions, rankings, chunks, scripted_reader(), rule, counts), folder / "feedback" / "train.parquet"
-    )
-    write_card(folder, "feedback", {"questions": str(counts)})
 
 
 def test_random_latencies_leave_the_same_bytes(tmp_path):
