@@ -1,5 +1,6 @@
 """A tiny random model, its processor and pages, shared by all tests."""
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -175,3 +176,10 @@ def pages() -> list[Content]:
         [text("Twice the same:"), picture(56, 56, 1), picture(56, 56, 1)],
         [picture(300, 280, 6), text("What is this?")],
     ]
+
+
+def free_port() -> int:
+    """Find a port of this machine that nobody listens on, so that test runs side by side don't meet."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]

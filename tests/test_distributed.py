@@ -11,6 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.conftest import free_port
+
 ROOT = Path(__file__).parents[1]
 SCRIPT = str(ROOT / "tests" / "training_run.py")
 BIN = Path(sys.executable).parent
@@ -45,7 +47,17 @@ def test_training_changes_every_part(one_process, model):
 
 
 def test_ddp_equals_one_process(one_process, model_folder, tmp_path):
-    command = [BIN / "torchrun", "--nproc_per_node", 2, "--master_port", 29611, SCRIPT, model_folder, tmp_path, 4]
+    command = [
+        BIN / "torchrun",
+        "--nproc_per_node",
+        2,
+        "--master_port",
+        free_port(),
+        SCRIPT,
+        model_folder,
+        tmp_path,
+        4,
+    ]
     ours = run(command, tmp_path)
     assert ours["world"] == 2 and ours["kind"] == "DistributedType.MULTI_CPU"
     assert_same_training(ours, one_process)
@@ -56,9 +68,9 @@ def test_ddp_equals_one_process(one_process, model_folder, tmp_path):
 def test_zero2_equals_one_process(one_process, model_folder, tmp_path, way):
     if way == "accelerate":
         launch = [BIN / "accelerate", "launch", "--use_deepspeed", "--num_processes", 2, "--zero_stage", 2]
-        command = [*launch, "--main_process_port", 29612, SCRIPT, model_folder, tmp_path, 4]
+        command = [*launch, "--main_process_port", free_port(), SCRIPT, model_folder, tmp_path, 4]
     else:
-        launch = [BIN / "torchrun", "--nproc_per_node", 2, "--master_port", 29613]
+        launch = [BIN / "torchrun", "--nproc_per_node", 2, "--master_port", free_port()]
         configuration = ROOT / "train_scripts" / "zero2.json"
         command = [*launch, SCRIPT, model_folder, tmp_path, 4, "--deepspeed", configuration]
     ours = run(command, tmp_path, DS_ACCELERATOR="cpu")

@@ -19,6 +19,7 @@ from dataset_builders.schema import Example, features, read_records
 from modeling_nyx import NyxModel
 from nyx.adapters import apply_adapter
 from nyx.models import fingerprint
+from tests.conftest import free_port
 from train_scripts import apart, collect_feedback, stage1, stage2
 from train_scripts.data import Examples
 
@@ -160,14 +161,15 @@ def test_apart_takes_stage_1s_recipe(dataset, tmp_path):
 BIN = Path(sys.executable).parent
 LAUNCHES = {
     "one": ["accelerate", "launch", "--cpu"],
-    "ddp": ["torchrun", "--nproc_per_node", "2", "--master_port", "29621"],
-    "zero2": "accelerate launch --use_deepspeed --num_processes 2 --zero_stage 2 --main_process_port 29622".split(),
+    "ddp": "torchrun --nproc_per_node 2 --master_port {port}".split(),
+    "zero2": "accelerate launch --use_deepspeed --num_processes 2 --zero_stage 2 --main_process_port {port}".split(),
 }
 
 
 def launch(way, stage, output, *options):
     """Start a stage as README says it; returns its curve's losses, its weights, and what it printed."""
-    program, *flags = LAUNCHES[way]
+    port = free_port()
+    program, *flags = [part.format(port=port) for part in LAUNCHES[way]]
     command = [BIN / program, *flags, ROOT / "train_scripts" / f"{stage}.py", "--output_dir", output, *options]
     settings = {**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
     run = subprocess.run([str(part) for part in command], env=settings, capture_output=True, text=True, timeout=540)
