@@ -4,13 +4,14 @@ import mmap
 import tempfile
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from dataset_builders.schema import Chunk, content_id, features
 from modeling_nyx.content_nyx import Content, to_content
+from nyx.records import open_parquet
 
 ROWS = 256
 
@@ -34,7 +35,7 @@ class Corpus:
         if not path.is_file():
             raise ValueError(f"No corpus at {path}. Make it first, or name another folder.")
         columns = list(features(Chunk))
-        with pq.ParquetFile(path) as source, tempfile.TemporaryFile(dir=path.parent) as file:
+        with open_parquet(path) as source, tempfile.TemporaryFile(dir=path.parent) as file:
             if missing := set(columns) - set(source.schema_arrow.names):
                 raise ValueError(
                     f"{path} has columns {source.schema_arrow.names}; a corpus needs {sorted(missing)} too."
@@ -44,7 +45,7 @@ class Corpus:
             batches = source.iter_batches(batch_size=ROWS, columns=columns)
             first = next(batches)
             with pa.ipc.new_file(file, first.schema) as writer:
-                for batch in (first, *batches):
+                for batch in chain([first], batches):
                     writer.write_batch(batch)
             file.flush()
             mapped = pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))

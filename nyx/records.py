@@ -159,7 +159,8 @@ def write_dropped(left_out: Sequence[dict[str, str]], path: Path) -> None:
 def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
     """Open a Parquet file; whatever is found wrong with it, then or while it is read, is a `ValueError` naming it."""
     try:
-        with pq.ParquetFile(path) as file:
+        # Buffering ahead would hold the whole file.
+        with pq.ParquetFile(path, pre_buffer=False) as file:
             yield file
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path} cannot be read as Parquet: {error}") from error

@@ -231,6 +231,9 @@ def test_the_command(dataset, capsys):
         flags = ["--retriever", str(TINY_VLM), "--reader", server.url, "-k", "4", "--questions", str(QUESTIONS)]
         main(["feedback", str(dataset), *flags, "--negatives", "3"])
     assert end.value.code == 0 and "share discarded" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["feedback", "--help"])
+    assert "nyx feedback runs/demo/nyxqa --retriever runs/demo/stage1" in capsys.readouterr().out
     with pytest.raises(SystemExit) as end:
         main(["feedback", str(dataset), *flags[:3], f"http://127.0.0.1:{free_port()}/v1"])
     assert end.value.code == 1 and "cannot be reached" in capsys.readouterr().err

@@ -5,9 +5,9 @@
     python train_scripts/collect_feedback.py --reader http://localhost:8000/v1 http://localhost:8001/v1
 
 Writes into the dataset's folder `feedback/`: `train.parquet`, `train.dropped.jsonl` with the reasons,
-`train.statistics.json`, and `train.verdicts.jsonl` with every window's score. Several readers have a folder each of
-these, and `train.parquet` is what they agree on. What was found and answered is kept there too, so that a run that
-was stopped goes on where it was.
+`train.statistics.json`, and `train.verdicts.jsonl` with every window's score. Several readers have a folder of these
+each, and `train.parquet` is then what follows from all of their verdicts. What was found and answered is kept there
+too, so that a run that was stopped goes on where it was.
 """
 
 import hashlib
