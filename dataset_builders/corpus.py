@@ -23,8 +23,9 @@ class Corpus:
     copy in Arrow's own format, mapped into memory, in a file that disappears with the process.
     """
 
-    def __init__(self, table: pa.Table) -> None:
-        self._table = table
+    def __init__(self, mapped: mmap.mmap) -> None:
+        table = pa.ipc.open_file(pa.py_buffer(mapped)).read_all()
+        self._mapped, self._column, self._given = mapped, table["content"], 0
         self.ids: list[str] = table["id"].to_pylist()
         self.documents: dict[str, str] = dict(zip(self.ids, table["document_id"].to_pylist(), strict=True))
         self._places = {chunk: place for place, chunk in enumerate(self.ids)}
@@ -48,8 +49,7 @@ class Corpus:
                 for batch in chain([first], batches):
                     writer.write_batch(batch)
             file.flush()
-            mapped = pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        return cls(pa.ipc.open_file(mapped).read_all())
+            return cls(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -61,5 +61,9 @@ class Corpus:
 
     def contents(self, ids: Sequence[str]) -> list[Content]:
         """Return the contents of chunks, pictures as bytes."""
-        column = self._table["content"]
-        return [to_content(column[self._places[chunk]].as_py()) for chunk in ids]
+        self._given += len(ids)
+        if self._given > ROWS and hasattr(mmap, "MADV_DONTNEED"):
+            # What was read stays in the system's cache as long as there is room, but no longer counts as ours.
+            self._mapped.madvise(mmap.MADV_DONTNEED)
+            self._given = 0
+        return [to_content(self._column[self._places[chunk]].as_py()) for chunk in ids]
