@@ -16,6 +16,7 @@ from typing import Any
 from datasets import load_dataset
 from tqdm import tqdm
 
+from dataset_builders.card import SPLITS
 from dataset_builders.official import TRIPLET, triplet
 from dataset_builders.public_multimodal import mme5, multimodalqa, scienceqa
 from dataset_builders.public_text import Row, bamboogle, hotpotqa, human_question, musique
@@ -144,6 +145,8 @@ def convert(
 
     Each file appears whole, or, if anything fails, none does. Raises `ValueError` if nothing can be used.
     """
+    if split not in SPLITS:
+        raise ValueError(f"Unknown split {split!r}; expected one of {', '.join(SPLITS)}.")
     rows = tqdm(islice(read_rows(public, split, source, config), limit), desc="rows")
     counts: Counter[str] = Counter()
     with ExitStack() as files:

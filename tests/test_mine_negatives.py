@@ -8,6 +8,7 @@ import pytest
 from datasets import load_dataset
 
 from dataset_builders.almanac import build
+from dataset_builders.public_sets import PUBLIC_SETS, convert
 from dataset_builders.schema import Chunk, Example, QAPair, features, read_records, write_records
 from nyx_cli.main import main
 from tests.conftest import text
@@ -133,6 +134,14 @@ def test_examples_that_were_not_mined_are_kept(folder):
     with pytest.raises(ValueError, match="holds examples that were not mined"):
         run(MiningArguments(str(folder)))
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("split", ["dev", "../train"])
+def test_unknown_splits_are_refused(split, folder, tmp_path):
+    with pytest.raises(ValueError, match="Unknown split .* expected one of train, validation, test"):
+        run(MiningArguments(str(folder), split=split))
+    with pytest.raises(ValueError, match="Unknown split .* expected one of train, validation, test"):
+        convert(PUBLIC_SETS["bamboogle"], tmp_path / "out", split, print, source="none")
 
 
 def test_without_any_gold_nothing_is_written(folder):

@@ -22,7 +22,7 @@ from typing import Any
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from dataset_builders.card import fingerprints, read_steps, write_card
+from dataset_builders.card import SPLITS, fingerprints, read_steps, write_card
 from dataset_builders.corpus import Corpus
 from dataset_builders.json_lines import json_lines
 from dataset_builders.negatives import Miner, MiningCounts, NegativeRule
@@ -63,6 +63,8 @@ def run(arguments: MiningArguments) -> MiningCounts:
     Raises `ValueError` where examples lie that were made otherwise, as the Almanac's are.
     """
     folder, rule, split = Path(arguments.dataset), arguments.rule(), arguments.split
+    if split not in SPLITS:
+        raise ValueError(f"Unknown split {split!r}; expected one of {', '.join(SPLITS)}.")
     corpus_path, qa_path = (folder / name / f"{split}.parquet" for name in ("corpus", "qa"))
     output, step = folder / "triplets" / f"{split}.parquet", f"hard negatives, {split}"
     parts = output.with_name(f".{output.stem}.parts")
@@ -70,8 +72,8 @@ def run(arguments: MiningArguments) -> MiningCounts:
         raise ValueError(f"{output} holds examples that were not mined. Move them away, or name another folder.")
     corpus = Corpus.open(corpus_path)
     hashes = fingerprints(folder)
-    facts = retriever_facts(arguments.retriever) | asdict(rule) | {name: hashes[name] for name in ("corpus", "qa")}
-    _start_parts(parts, facts)
+    data = {"batch": BATCH} | {name: hashes[name] for name in ("corpus", "qa")}
+    _start_parts(parts, retriever_facts(arguments.retriever) | asdict(rule) | data)
     miner: Miner | None = None
     counts, done = MiningCounts(), []
     batches = _batches(read_records(QAPair, qa_path), BATCH)
