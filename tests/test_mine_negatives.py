@@ -90,10 +90,12 @@ def test_a_stopped_run_goes_on_and_ends_with_the_same_bytes(folder, tmp_path, sc
     with pytest.raises(KeyboardInterrupt):
         run(MiningArguments(str(folder), depth=8))
     assert not output.exists()
+    (output.parent / ".train.parquet.1.partial").write_bytes(b"left by a kill")
     monkeypatch.setattr(mine_negatives, "write_records", real)
     scored.clear()
     assert str(run(MiningArguments(str(folder), depth=8))) == str(whole)
     assert output.read_bytes() == expected and scored == batches[3:]
+    assert {path.name for path in output.parent.iterdir()} == {"train.dropped.jsonl", "train.parquet"}
     assert (folder / "triplets" / "train.dropped.jsonl").read_bytes() == report
 
 

@@ -74,6 +74,8 @@ def run(arguments: MiningArguments) -> MiningCounts:
     hashes = fingerprints(folder)
     data = {"batch": BATCH} | {name: hashes[name] for name in ("corpus", "qa")}
     _start_parts(parts, retriever_facts(arguments.retriever) | asdict(rule) | data)
+    for left in output.parent.glob(f".{output.name}.*.partial"):  # by a run that was killed
+        left.unlink()
     miner: Miner | None = None
     counts, done = MiningCounts(), []
     batches = _batches(read_records(QAPair, qa_path), BATCH)
