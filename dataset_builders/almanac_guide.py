@@ -123,7 +123,7 @@ def topical_examples(split: Split, count: int, seed: int) -> Iterator[Example]:
     """Yield examples for stage 1, each of a new world, whose positive is about the query's species and no more.
 
     That is how public pairs are: the positive need not answer. The negative is about a similar species; where order
-    matters it is the same page with its pictures swapped.
+    matters it is the same page with its pictures swapped, or a page of one of its moths that is no plate.
     """
     rng = Random(f"triplets {split} {seed}")
     for _ in range(count):
@@ -132,6 +132,8 @@ def topical_examples(split: Split, count: int, seed: int) -> Iterator[Example]:
             first, second = distinct_species(rng, 2, split)
             query = _ask_plate(rng, (first, second)).content if kind == "order" else show_plate(rng, first, second)
             positive, negative = write_plate(rng, first, second)
+            if rng.random() < 0.4:
+                negative = _topical_page(rng, first, True, split)
         else:
             species = random_species(rng, split)
             about = rng.choice(VISUALS if kind == "look" else ("name",) if kind == "picture name" else FACTS)
