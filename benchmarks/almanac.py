@@ -69,10 +69,10 @@ def gold_examples(folder: Path, retriever: Path) -> Iterator[Example]:
             )
 
 
-def train_seed(folder: Path, seed: int) -> str:
+def train_seed(folder: Path, seed: int, steps: Sequence[str] = ()) -> str:
     """Train all retrievers of a seed, as far as they aren't there; returns what became of the feedback."""
     data = build(folder / "nyxqa", seed=seed)
-    common = ["--dataset", str(data), "--seed", str(seed), "--data_seed", str(seed)]
+    common = ["--dataset", str(data), "--seed", str(seed), "--data_seed", str(seed), *steps]
     first = folder / "stage 1"
     if not (first / "model.safetensors").exists():
         stage1.train(*stage1.parse([*common, "--output_dir", str(first)], "stage1"))
@@ -89,6 +89,7 @@ def train_seed(folder: Path, seed: int) -> str:
         arguments = ["--model_name_or_path", str(first), "--output_dir", str(output), *common]
         parsed = stage1.parse(arguments, "stage2")
         if name == "stage 1 continued":
+            parsed[0].replay = 0.0  # all of it is stage 1
             parsed[1].seed = parsed[1].data_seed = seed + 1000  # another order than stage 1 began with
             stage1.train(*parsed)
         elif name == "gold labels":
