@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from benchmarks.almanac import mcnemar, sign_test
+from benchmarks.almanac import RETRIEVERS, mcnemar, score_seed, sign_test, train_seed
 from benchmarks.pages import document_recall
 from benchmarks.textbooks import write_dataset
+from dataset_builders.almanac import build
 from dataset_builders.schema import Chunk, QAPair, read_records
 from tests.conftest import text
 
@@ -20,6 +21,18 @@ def test_sign_test(won, lost, p):
 def test_mcnemar_counts_pairs_that_differ():
     result = mcnemar([1, 1, 1, 0, 0, 1], [0, 0, 1, 1, 0, 1])
     assert result == {"won": 2, "lost": 1, "p": 1.0}
+
+
+def test_a_seed_of_the_almanac_trains_and_scores_every_retriever(tmp_path):
+    build(
+        tmp_path / "nyxqa",
+        species={"train": 8, "validation": 4, "test": 4},
+        triplets={"train": 16, "validation": 4, "test": 4},
+    )
+    counts = train_seed(tmp_path, 0, ["--max_steps", "1", "--per_device_train_batch_size", "4"])
+    report = score_seed(tmp_path, counts)
+    assert set(report["retrievers"]) == {"bm25", *RETRIEVERS}
+    assert len(report["em"]["stage 2"]) == report["questions"] > 0
 
 
 def test_a_documents_rank_is_its_best_chunks():
