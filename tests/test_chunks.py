@@ -89,7 +89,9 @@ def test_a_merged_tail_is_one_text():
     assert merged(page, 9, tokens=6) == [[text("One moth flies.")], [text("Two moths fly.\nThe end.")]]
 
 
-@pytest.mark.parametrize("words", ["I'm here: 12 moths' wings!", "a\r\n\n  b \t ", "Ünïcödé — 日本語テキスト 😀", "", LONG])
+@pytest.mark.parametrize(
+    "words", ["I'm here: 12 moths' wings!", "a\r\n\n  b \t ", "Ünïcödé — 日本語テキスト 😀", "", LONG]
+)
 def test_pieces_are_the_tokenizers_own(words):
     split = Qwen2Tokenizer(vocab={"<|endoftext|>": 0}, merges=[]).backend_tokenizer.pre_tokenizer
     assert COUNT(words) == len(split.pre_tokenize_str(words))
