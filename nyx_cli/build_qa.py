@@ -10,6 +10,7 @@ from rich.table import Table
 
 from dataset_builders.card import SPLITS
 from dataset_builders.nyxqa import build
+from dataset_builders.one_run import one_run
 from dataset_builders.pairs import QARule
 from dataset_builders.questions import MODALITIES
 from dataset_builders.questions_report import Report
@@ -59,15 +60,16 @@ def build_qa_command(
     answering = Reader.open(reader, cache=output / "qa" / "answers.sqlite", concurrency=concurrency)
     name = answering.engine.model if reader.startswith(("http://", "https://")) else shown(reader)  # type: ignore[attr-defined]
     rule = QARule(chunks, seed=seed, check=check, held_out=held_out)
-    made = output / "chunks.parquet"
-    if ingested := not _holds_chunks(Path(source)):
-        ingest_command(source, made, tokenizer=tokenizer)
-    report = build(made if ingested else Path(source), output, answering, name, rule, show_progress=True)
-    if ingested:
-        made.unlink()
-    for split in SPLITS:
-        if negatives != NONE and (output / "qa" / f"{split}.parquet").is_file():
-            mine(MiningArguments(str(output), split, negatives))
+    with one_run(output):
+        made = output / "chunks.parquet"
+        if ingested := not _holds_chunks(Path(source)):
+            ingest_command(source, made, tokenizer=tokenizer)
+        report = build(made if ingested else Path(source), output, answering, name, rule, show_progress=True)
+        if ingested:
+            made.unlink()
+        for split in SPLITS:
+            if negatives != NONE and (output / "qa" / f"{split}.parquet").is_file():
+                mine(MiningArguments(str(output), split, negatives))
     _show(report)
     typer.echo(f"{report.kept.total()} questions of {report.sampled.total()} chunks → {output}")
 

@@ -32,7 +32,7 @@ STEPS = {
     "ingest": bar("pages"),
     "ask": bar("read"),
     # The pairs' file is whole when the last one is.
-    "write": file(f"{DATASET}/qa/.pairs.{{pid}}.parquet"),
+    "write": file(f"{DATASET}/qa/.pairs.{{pid}}.partial"),
     "mine": bar("batches of questions"),
 }
 
