@@ -90,9 +90,11 @@ def _cut_apart(
     pages: Iterator[tuple[list[Reason], Page]], rule: CutRule, processes: int
 ) -> Iterator[tuple[list[Reason], Cut]]:
     under_way: deque[tuple[list[Reason], Future[Cut]]] = deque()
+    # Copies of this process would hold the locks of threads that they don't have; these are copies of a new one.
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__])
     try:
-        # Not forked: a copy of this process would hold the locks of threads that it doesn't have.
-        with ProcessPoolExecutor(processes, get_context("spawn"), _end_with_parent) as pool:
+        with ProcessPoolExecutor(processes, context, _end_with_parent) as pool:
             for before, page in pages:
                 under_way.append((before, pool.submit(cut_page, page, rule)))
                 if len(under_way) > AHEAD * processes:

@@ -79,7 +79,7 @@ def measure(folder: Path, species: int = 15) -> dict[str, Any]:
     return report
 
 
-def almanac(folder: Path, species: int = 330) -> Path:
+def almanac(folder: Path, species: int = 400) -> Path:
     write_pages(field_guide("train", species, 0)[0], folder / PAGES)
     (folder / ANSWERS).write_text("{}")
     return folder
@@ -122,7 +122,8 @@ def page(number: int, rng: Random) -> dict[str, Any]:
 
 def words(rng: Random, count: int = 115) -> str:
     """Write words, of which few come often, as in a language."""
-    return " ".join(f"w{int(rng.paretovariate(0.7)) % 30_000}" for _ in range(count))
+    numbers = (int(rng.paretovariate(0.7)) % 30_000 for _ in range(count))
+    return " ".join("".join(chr(ord("a") + int(digit)) for digit in str(number)) for number in numbers)
 
 
 def measure_memory(folder: Path, pages: int = 1200) -> dict[str, Any]:

@@ -159,20 +159,27 @@ def output(folder: Path) -> dict[str, str]:
 
 
 def watch(child: subprocess.Popen, folder: Path) -> dict[str, float]:
-    """Return a run's peak memory in MB: its own, all of it, and, with its processes', without files mapped into it."""
+    """Return a run's peak memory in MB: its own, all of it, and, with its processes', without files mapped into it.
+
+    What forked processes still share counts for each.
+    """
     peak = anonymous = 0
     while child.poll() is None:
         try:
-            own = _status(child.pid)
-            processes = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()
-            everyone = [own, *map(_status, processes)]
+            own, *others = map(_status, _family(child.pid))
         except (FileNotFoundError, ProcessLookupError):
             continue
         peak = max(peak, own.get("VmHWM", 0))
-        anonymous = max(anonymous, sum(each.get("RssAnon", 0) for each in everyone))
+        anonymous = max(anonymous, sum(each.get("RssAnon", 0) for each in [own, *others]))
         time.sleep(0.02)
     finish(child, folder)
     return {"MB": round(peak / 1024, 1), "MB without mapped files": round(anonymous / 1024, 1)}
+
+
+def _family(pid: int | str) -> list[int | str]:
+    """Return a process, its children, and theirs."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(each for child in children for each in _family(child))]
 
 
 def _status(pid: int | str) -> dict[str, int]:
