@@ -44,6 +44,7 @@ def build_qa_command(
         str, typer.Option("--negatives", "-n", help=f"retriever of hard negatives: {NAMES}; {NONE}")
     ] = BM25_NAME,
     concurrency: Annotated[int, typer.Option(min=1, help="requests to a server at the same time")] = 8,
+    timeout: Annotated[float, typer.Option(help="seconds to wait for a server's answer")] = 120.0,
     tokenizer: Annotated[str, typer.Option(help="of pages: count this model's tokens")] = "",
 ) -> None:
     """Make a NyxQA of your own pages: questions over texts and pictures, options, gold chunks, hard negatives.
@@ -57,7 +58,8 @@ def build_qa_command(
 
         nyx build-qa chunks.parquet -o our-nyxqa --reader Qwen/Qwen2.5-VL-7B-Instruct --chunks 500 --check
     """
-    answering = Reader.open(reader, cache=output / "qa" / "answers.sqlite", concurrency=concurrency)
+    cache = output / "qa" / "answers.sqlite"
+    answering = Reader.open(reader, cache=cache, concurrency=concurrency, timeout=timeout)
     name = answering.engine.model if reader.startswith(("http://", "https://")) else shown(reader)  # type: ignore[attr-defined]
     rule = QARule(chunks, seed=seed, check=check, held_out=held_out)
     with one_run(output):
