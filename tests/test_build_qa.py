@@ -1,8 +1,10 @@
 """`nyx build-qa` against a server that answers by schema and misbehaves: from pages to a folder that loads."""
 
 import json
+import resource
 import threading
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
@@ -94,16 +96,44 @@ def test_random_latencies_leave_the_same_bytes(tmp_path):
         folder = tmp_path / str(concurrency)
         with ScriptedServer(misbehaving(0.003)) as server:
             build(tmp_path / "chunks.parquet", folder, server, "--concurrency", concurrency)
-        found.append(
-            {
-                path.relative_to(folder): path.read_bytes().replace(bytes(folder), b"")
-                for path in folder.rglob("*")
-                if path.is_file() and "answers.sqlite" not in path.name and path.name != "rejected.jsonl"
-            }
-        )
-        rows = (folder / "qa" / "rejected.jsonl").read_text().replace(server.url, "")
-        found[-1][Path("rejected")] = rows.encode()
+        found.append(written(folder, server.url))
     assert found[0] == found[1] and len(found[0]) > 10
+
+
+def written(folder, url=""):
+    """Everything but the answers; the card says where it lies, and reasons may name the server."""
+    return {
+        path.relative_to(folder): path.read_bytes().replace(bytes(folder), b"").replace(url.encode(), b"")
+        for path in folder.rglob("*")
+        if path.is_file() and "answers.sqlite" not in path.name
+    }
+
+
+@contextmanager
+def small_files(most):
+    """Let no file grow beyond so many bytes: what a full disk is to one who writes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path, capsys):
+    pages = tmp_path / "pages"
+    write_pages(field_guide("train", 10, 0)[0], pages)
+    folder = tmp_path / "small"
+    with ScriptedServer(misbehaving()) as server:
+        build(pages, tmp_path / "whole", server)
+        sizes = sorted({path.stat().st_size for path in (tmp_path / "whole").rglob("*") if path.is_file()})
+        for most in [0, *(size - 1 for size in sizes[1::3])]:
+            with small_files(most), pytest.raises(SystemExit) as end:
+                main(["build-qa", str(pages), "-o", str(folder), "--reader", server.url])
+            assert end.value.code == 1 and capsys.readouterr().err.splitlines()[-1].startswith("Error: ")
+            assert not list(folder.rglob("*.partial"))
+        build(pages, folder, server)
+    assert written(folder) == written(tmp_path / "whole")
 
 
 @pytest.mark.parametrize(
