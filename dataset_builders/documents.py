@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -17,8 +18,17 @@ Find = Callable[[Any], Path | bytes]
 MAX_PICTURES = 1000
 
 
-def make_document(items: Content, find: Find, source: str, name: str | None, dropped: Dropped) -> Iterator[Document]:
-    """Yield the document of items whose pictures can all be read, if anything is left."""
+@dataclass(frozen=True)
+class Page:
+    """What a source says of a page: texts, and pictures that were found, whether they can be read or not."""
+
+    source: str
+    name: str | None
+    content: Content
+
+
+def find_pictures(items: Content, find: Find, source: str, name: str | None, dropped: Dropped) -> Page:
+    """Make a page of items, with the pictures that can be found."""
     content: Content = []
     pictures = 0
     for item in items:
@@ -29,17 +39,28 @@ def make_document(items: Content, find: Find, source: str, name: str | None, dro
         if pictures > MAX_PICTURES:
             continue
         try:
-            picture = find(item["image"])
-            load_image(picture)
-            content.append({"type": "image", "image": picture})
+            content.append({"type": "image", "image": find(item["image"])})
         except (ValueError, OSError, RuntimeError) as error:  # urlsplit and resolve raise all for odd targets
-            dropped(source, str(error) if isinstance(error, BadImage) else f"{error}: {str(item['image']):.100}")
+            dropped(source, f"{error}: {str(item['image']):.100}")
     if pictures > MAX_PICTURES:
         dropped(source, f"{pictures - MAX_PICTURES} pictures beyond the first {MAX_PICTURES}")
+    return Page(source, name, content)
+
+
+def make_document(page: Page, dropped: Dropped) -> Iterator[Document]:
+    """Yield the document of a page without the pictures that cannot be read, if anything is left."""
+    content: Content = []
+    for item in page.content:
+        try:
+            if item["type"] == "image":
+                load_image(item["image"])
+            content.append(item)
+        except BadImage as error:
+            dropped(page.source, str(error))
     if content:
-        yield Document(id=name or content_id(content), content=content, source=source)
+        yield Document(id=page.name or content_id(content), content=content, source=page.source)
     else:
-        dropped(source, "empty page")
+        dropped(page.source, "empty page")
 
 
 def _is_text(text: str, source: str, dropped: Dropped) -> bool:

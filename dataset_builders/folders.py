@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from dataset_builders import html, markdown, pdf
-from dataset_builders.documents import find_picture, make_document
+from dataset_builders.documents import Page, find_picture, find_pictures
 from dataset_builders.fetch import Fetcher
-from dataset_builders.schema import Document, Dropped
+from dataset_builders.schema import Dropped
 from modeling_nyx.content_nyx import Content
 
 MARKDOWN = (".md", ".markdown")
@@ -29,7 +29,7 @@ def list_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     )
 
 
-def read_folder(folder: Path, dropped: Dropped, fetch: Fetcher | None = None) -> Iterator[Document]:
+def read_folder(folder: Path, dropped: Dropped, fetch: Fetcher | None = None) -> Iterator[Page]:
     """Read every page below a folder, then the pictures that none of them shows.
 
     A page's pictures are paths relative to it, and all must lie inside the folder.
@@ -52,11 +52,11 @@ def read_folder(folder: Path, dropped: Dropped, fetch: Fetcher | None = None) ->
         except (ValueError, OSError) as error:
             dropped(source, str(error))
             continue
-        yield from make_document(items, partial(find, path.parent), source, None, dropped)
+        yield find_pictures(items, partial(find, path.parent), source, None, dropped)
     for path in pictures:
         if path.resolve() not in shown:
             source, items = _source(path, folder), [{"type": "image", "image": path}]
-            yield from make_document(items, lambda path: _inside(path, root), source, None, dropped)
+            yield find_pictures(items, lambda path: _inside(path, root), source, None, dropped)
 
 
 def _source(path: Path, folder: Path) -> str:

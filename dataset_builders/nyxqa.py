@@ -51,7 +51,7 @@ def build(
     report = Report()
     chosen = draw(_census(chunks, report), rule.chunks, rule.shares, rule.seed)
     (folder / "qa").mkdir(parents=True, exist_ok=True)
-    aside = folder / "qa" / f".pairs.{os.getpid()}.parquet"
+    aside = folder / "qa" / f".pairs.{os.getpid()}.partial"
     try:
         with _lines(folder / "qa" / "rejected.jsonl") as reject:
             picked = (chunk for chunk in _once(read_records(Chunk, chunks)) if chunk.id in chosen)

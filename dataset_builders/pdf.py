@@ -8,10 +8,12 @@ import base64
 import hashlib
 import io
 import json
+import re
 import resource
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,15 @@ MAX_PIXELS = 64_000_000
 # Bullets, rules and corners of boxes are pictures in many a PDF.
 MIN_SIDE = 16
 SECONDS = 120
+# The part of a page's height, above and below, where running headers and footers stand.
+MARGIN = 0.12
+NUMBER = re.compile(r"\d+")
 # What pdfium puts for a hyphen at the end of a line.
 HYPHENS = ("\x02", "\ufffe", "\xad")
+
+# Left, bottom, right, top.
+Box = tuple[float, float, float, float]
+Line = tuple[str, Box]
 
 
 def read_items(path: Path, told: Callable[[str], None], seconds: float = SECONDS) -> list[dict[str, Any]]:
@@ -59,13 +68,13 @@ def read_items(path: Path, told: Callable[[str], None], seconds: float = SECONDS
     return items
 
 
-def page_items(page: Any, told: Callable[[str], None]) -> Iterator[tuple[str, Any]]:
-    """Yield a page's paragraphs ("text", str) and pictures ("image", bytes).
+def page_items(page: Any, lines: Sequence[Line], told: Callable[[str], None]) -> Iterator[tuple[str, Any]]:
+    """Yield a page's paragraphs ("text", str), made of its lines, and pictures ("image", bytes).
 
     Texts come in the order of the file, which for columns is the better one; a picture after the last line that
     stands above its middle and shares some of its width.
     """
-    lines, after = list(_lines(page)), dict[int, list[bytes]]()
+    after: dict[int, list[bytes]] = {}
     for (left, bottom, right, top), data in _pictures(page, told):
         above = [
             index
@@ -89,15 +98,52 @@ def page_items(page: Any, told: Callable[[str], None]) -> Iterator[tuple[str, An
         yield "text", words
 
 
-def _is_new_paragraph(before: tuple[float, ...], box: tuple[float, ...]) -> bool:
+def without_running_lines(
+    pages: Sequence[Sequence[Line]], margins: Sequence[tuple[float, float]], told: Callable[[str], None]
+) -> list[list[Line]]:
+    """Leave out headers and footers: the outermost lines of at least three pages, and of a third of all.
+
+    They are compared by their words, as numbers count the pages; one without a number stays on its first page, whose
+    title it may be. `margins`: how far up each page the lower one goes, and from where on the upper.
+    """
+    outer = [_outermost(lines, *margin) for lines, margin in zip(pages, margins, strict=True)]
+    counts = Counter(words for lines in outer for words in {_words(text) for text, _ in lines})
+    running = {words for words, count in counts.items() if count >= max(3, len(pages) / 3)}
+    for words in sorted(running):
+        told(f"header or footer of {counts[words]} pages: {words:.100}")
+    seen: set[str] = set()
+    kept = []
+    for lines, edge in zip(pages, outer, strict=True):
+        left_out = {
+            line for line in edge if _words(line[0]) in running and (line[0] in seen or NUMBER.search(line[0]))
+        }
+        seen |= {text for text, _ in edge}
+        kept.append([line for line in lines if line not in left_out])
+    return kept
+
+
+def _outermost(lines: Sequence[Line], low: float, high: float) -> list[Line]:
+    """Return the lines in the margins that none stands above, or below, in the same one."""
+    if not lines:
+        return []
+    _, lowest = min(lines, key=lambda line: line[1][1])
+    _, highest = max(lines, key=lambda line: line[1][3])
+    footer = [line for line in lines if line[1][3] < low and line[1][1] < lowest[3]]
+    return footer + [line for line in lines if line[1][1] > high and line[1][3] > highest[1]]
+
+
+def _words(text: str) -> str:
+    return NUMBER.sub("#", text)
+
+
+def _is_new_paragraph(before: Box, box: Box) -> bool:
     """Tell by the letters' height and the gap between two lines; a line well above the one before begins a column."""
     height, next_height = before[3] - before[1], box[3] - box[1]
     gap = before[1] - box[3]
     return abs(height - next_height) > 0.15 * height or not -2 * height < gap < 0.6 * height
 
 
-def _lines(page: Any) -> Iterator[tuple[str, tuple[float, float, float, float]]]:
-    """Yield lines with (left, bottom, right, top)."""
+def _lines(page: Any) -> Iterator[Line]:
     import pypdfium2.raw as pdfium
 
     text = page.get_textpage()
@@ -117,8 +163,7 @@ def _lines(page: Any) -> Iterator[tuple[str, tuple[float, float, float, float]]]
         units = []
 
 
-def _pictures(page: Any, told: Callable[[str], None]) -> Iterator[tuple[tuple[float, ...], bytes]]:
-    """Yield pictures with (left, bottom, right, top)."""
+def _pictures(page: Any, told: Callable[[str], None]) -> Iterator[tuple[Box, bytes]]:
     import pypdfium2 as pdfium
     import pypdfium2.raw as raw
 
@@ -156,10 +201,21 @@ def main() -> None:
         document = pdfium.PdfDocument(Path(sys.argv[1]))
     except pdfium.PdfiumError as error:
         sys.exit("it needs a password" if "password" in str(error) else str(error))
-    seen, left = set[bytes](), MAX_PICTURES
+    numbers, pages, margins = [], [], []
     for number in range(len(document)):
         try:
-            for kind, value in page_items(document[number], _told):
+            page = document[number]
+            _, bottom, _, top = page.get_cropbox()
+            pages.append(list(_lines(page)))
+        except pdfium.PdfiumError as error:
+            _told(f"page {number + 1}: {error}")
+            continue
+        numbers.append(number)
+        margins.append((bottom + MARGIN * (top - bottom), top - MARGIN * (top - bottom)))
+    seen, left = set[bytes](), MAX_PICTURES
+    for number, lines in zip(numbers, without_running_lines(pages, margins, _told), strict=True):
+        try:
+            for kind, value in page_items(document[number], lines, _told):
                 if kind == "image":
                     left -= _write_picture(value, seen, left)
                 else:

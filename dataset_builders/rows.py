@@ -10,9 +10,9 @@ from typing import Any, BinaryIO
 import pyarrow.parquet as pq
 from datasets import load_dataset
 
-from dataset_builders.documents import Find, find_picture, find_remote, is_remote, make_document
+from dataset_builders.documents import Find, Page, find_picture, find_pictures, find_remote, is_remote
 from dataset_builders.fetch import Fetcher
-from dataset_builders.schema import Document, Dropped
+from dataset_builders.schema import Dropped
 from modeling_nyx.content_nyx import Content, to_content
 from nyx.records import open_parquet
 
@@ -25,10 +25,10 @@ MAX_LINE = 64 * 2**20
 Row = dict[str, Any]
 
 
-def read_parquet(path: Path, dropped: Dropped, fetch: Fetcher | None = None) -> Iterator[Document]:
+def read_parquet(path: Path, dropped: Dropped, fetch: Fetcher | None = None) -> Iterator[Page]:
     """Read a Parquet file's rows; pictures are bytes or addresses."""
     with open_parquet(path) as file:
-        yield from _documents(_parquet_rows(file, path, dropped), partial(find_remote, fetch=fetch), dropped, fetch)
+        yield from _pages(_parquet_rows(file, path, dropped), partial(find_remote, fetch=fetch), dropped, fetch)
 
 
 def _parquet_rows(file: pq.ParquetFile, path: Path, dropped: Dropped) -> Iterator[tuple[str, Row]]:
@@ -42,11 +42,11 @@ def _parquet_rows(file: pq.ParquetFile, path: Path, dropped: Dropped) -> Iterato
                 dropped(f"{path.name}#{number}", str(error))
 
 
-def read_json_lines(path: Path, dropped: Dropped, fetch: Fetcher | None = None) -> Iterator[Document]:
+def read_json_lines(path: Path, dropped: Dropped, fetch: Fetcher | None = None) -> Iterator[Page]:
     """Read a JSON object a line; pictures are paths relative to the file, and inside its folder."""
     find = partial(find_picture, base=path.parent, root=path.parent.resolve(), fetch=fetch)
     with path.open("rb") as file:
-        yield from _documents(_json_rows(file, path, dropped), find, dropped, fetch)
+        yield from _pages(_json_rows(file, path, dropped), find, dropped, fetch)
 
 
 def _json_rows(file: BinaryIO, path: Path, dropped: Dropped) -> Iterator[tuple[str, Row]]:
@@ -65,32 +65,30 @@ def _json_rows(file: BinaryIO, path: Path, dropped: Dropped) -> Iterator[tuple[s
         yield source, row
 
 
-def read_hub(name: str, split: str, dropped: Dropped, fetch: Fetcher | None = None) -> Iterator[Document]:
+def read_hub(name: str, split: str, dropped: Dropped, fetch: Fetcher | None = None) -> Iterator[Page]:
     """Stream one split of a dataset, by its repository's name or its folder."""
     rows = load_dataset(name, split=split, streaming=True).decode(False)
     if rows.column_names is not None:
         rows = rows.select_columns(_columns(rows.column_names, name))
     numbered = ((f"{name}#{number}", row) for number, row in enumerate(rows))
-    yield from _documents(numbered, partial(find_remote, fetch=fetch), dropped, fetch)
+    yield from _pages(numbered, partial(find_remote, fetch=fetch), dropped, fetch)
 
 
-def _documents(
-    rows: Iterable[tuple[str, Row]], find: Find, dropped: Dropped, fetch: Fetcher | None
-) -> Iterator[Document]:
-    """Make documents of rows; the pictures of the next rows are fetched while one is read."""
+def _pages(rows: Iterable[tuple[str, Row]], find: Find, dropped: Dropped, fetch: Fetcher | None) -> Iterator[Page]:
+    """Make pages of rows; the pictures of the next rows are fetched while one is read."""
     ahead: deque[tuple[str, Row]] = deque()
     for source, row in rows:
         if fetch is None:
-            yield from _document(row, source, find, dropped)
+            yield from _page(row, source, find, dropped)
             continue
         images = row.get("images")
         fetch.begin(each for each in (images if isinstance(images, list) else ()) if is_remote(each))
         ahead.append((source, row))
         if len(ahead) > ROWS:
             source, row = ahead.popleft()
-            yield from _document(row, source, find, dropped)
+            yield from _page(row, source, find, dropped)
     for source, row in ahead:
-        yield from _document(row, source, find, dropped)
+        yield from _page(row, source, find, dropped)
 
 
 def _columns(names: list[str], where: str) -> list[str]:
@@ -112,7 +110,7 @@ def _lines(file: BinaryIO) -> Iterator[bytes | None]:
         yield None
 
 
-def _document(row: Row, source: str, find: Find, dropped: Dropped) -> Iterator[Document]:
+def _page(row: Row, source: str, find: Find, dropped: Dropped) -> Iterator[Page]:
     try:
         source = str(row.get("source") or row.get("url") or _address(row.get("general_metadata")) or source)
         items = _items(row)
@@ -120,7 +118,7 @@ def _document(row: Row, source: str, find: Find, dropped: Dropped) -> Iterator[D
         dropped(source, str(error))
         return
     names = [row[name] for name in ("id", "doc_id") if row.get(name) is not None]
-    yield from make_document(items, find, source, str(names[0]) if names else None, dropped)
+    yield find_pictures(items, find, source, str(names[0]) if names else None, dropped)
 
 
 def _address(metadata: Any) -> Any:

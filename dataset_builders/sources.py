@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from dataset_builders.documents import Page, make_document
 from dataset_builders.fetch import Fetcher
 from dataset_builders.folders import PAGES, PICTURES, list_files, read_folder
 from dataset_builders.official import read_corpus
@@ -17,14 +18,20 @@ from dataset_builders.rows import read_hub, read_json_lines, read_parquet
 from dataset_builders.schema import Document, Dropped
 from nyx.records import open_parquet
 
-__all__ = ["Dropped", "count_pages", "read_pages"]
+__all__ = ["Dropped", "count_pages", "find_pages", "read_pages"]
 
 REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 OFFICIAL = "corpus.json"
 
 
 def read_pages(source: str | Path, dropped: Dropped, fetch: Fetcher | None = None) -> Iterator[Document]:
-    """Read a folder, a Parquet or JSON lines file, or the train split of a dataset on the Hub (`org/name`).
+    """Read the documents of a source that `find_pages` knows."""
+    for page in find_pages(source, dropped, fetch):
+        yield from make_document(page, dropped)
+
+
+def find_pages(source: str | Path, dropped: Dropped, fetch: Fetcher | None = None) -> Iterator[Page]:
+    """Find the pages of a folder, a Parquet or JSON lines file, or a dataset's train split on the Hub (`org/name`).
 
     Raises `ValueError` for anything else.
     """
@@ -55,11 +62,11 @@ def count_pages(source: str | Path) -> int | None:
         return file.metadata.num_rows
 
 
-def _read_official(folder: Path, dropped: Dropped) -> Iterator[Document]:
-    """Read the authors' corpus: each of its chunks is a document."""
+def _read_official(folder: Path, dropped: Dropped) -> Iterator[Page]:
+    """Read the authors' corpus: each of its chunks is a page."""
     rows = json.loads((folder / OFFICIAL).read_text(encoding="utf-8"))
     for chunk in read_corpus(rows, folder / "images", partial(_told, dropped)):
-        yield Document(chunk.id, chunk.content, chunk.source)
+        yield Page(chunk.source, chunk.id, chunk.content)
 
 
 def _told(dropped: Dropped, row: str, reason: str) -> None:

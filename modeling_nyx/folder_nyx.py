@@ -23,8 +23,9 @@ MODULES = {
 }
 FORWARD = {"method": "forward", "method_output_name": "last_hidden_state"}
 SETTINGS = "config_sentence_transformers.json"
-# Earlier ones place still pictures wrongly, and say nothing.
-REQUIREMENTS = {"transformers": {"specifier": ">=5.5.4", "reason": "earlier ones give pictures wrong positions"}}
+# The oldest that takes pictures which are already encoded; some earlier ones place pictures wrongly, and say nothing.
+TRANSFORMERS = "5.18"
+REQUIREMENTS = {"transformers": {"specifier": f">={TRANSFORMERS}", "reason": "earlier ones misplace or lose pictures"}}
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -21,7 +21,7 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDe
 
 from .attention_nyx import use_nyx_attention
 from .configuration_nyx import NyxConfig, NyxQwen3VLConfig
-from .folder_nyx import write_json, write_sentence_transformers
+from .folder_nyx import TRANSFORMERS, write_json, write_sentence_transformers
 from .images_nyx import BadImage
 from .processing_nyx import NyxProcessor, NyxQwen3VLProcessor, Role
 from .rows_nyx import Row, group_by_tokens
@@ -29,7 +29,9 @@ from .template_nyx import chat_template
 
 if "mm_encoder_outputs" not in inspect.signature(Qwen2_5_VLModel.forward).parameters:
     # Swallowed among other arguments, it would leave the pictures out in silence.
-    raise ImportError(f"Nyx needs transformers 5.18 or newer, not {__version__}: pip install -U transformers")
+    raise ImportError(
+        f"Nyx needs transformers {TRANSFORMERS} or newer, not {__version__}: pip install -U transformers"
+    )
 
 # What an instruct checkpoint has and an encoder has no use for.
 UNUSED_KEYS = {"lm_head.weight"}

@@ -6,6 +6,8 @@ from typing import Any
 from safetensors.torch import load_file
 from transformers.utils import cached_file
 
+from nyx.models import whole_weights
+
 
 def save_adapter(model: Any, folder: str | Path) -> None:
     """Save a PEFT model's adapter, and the processor it was trained with, into a folder of their own."""
@@ -23,7 +25,8 @@ def apply_adapter(encoder: Any, name: str | Path) -> Any:
         from peft import PeftConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
     except ImportError as error:
         raise ImportError("Adapters need peft: pip install 'nyx-retriever[train]'") from error
-    weights = load_file(cached_file(str(name), "adapter_model.safetensors"))
+    with whole_weights(name):
+        weights = load_file(cached_file(str(name), "adapter_model.safetensors"))
     processor = encoder.processor_class.from_pretrained(name)
     model = get_peft_model(encoder, PeftConfig.from_pretrained(str(name)))
     expected = get_peft_model_state_dict(model)

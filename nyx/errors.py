@@ -1,5 +1,6 @@
 """How programs end when the user can put it right: one line on stderr, no traceback, exit status 1."""
 
+import errno
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,5 +12,6 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError, ImportError) as error:
-        sys.stderr.write(f"Error: {' '.join(str(error).split())}\n")
+        remedy = " Make room, and run it again." if getattr(error, "errno", None) == errno.ENOSPC else ""
+        sys.stderr.write(f"Error: {' '.join(str(error).split())}{remedy}\n")
         sys.exit(1)

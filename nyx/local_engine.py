@@ -14,7 +14,7 @@ from modeling_nyx.content_nyx import neutralize, to_content
 from modeling_nyx.images_nyx import BadImage
 from modeling_nyx.rows_nyx import Row
 from nyx.engines import Answer, ReaderError, Request
-from nyx.models import fingerprint
+from nyx.models import fingerprint, whole_weights
 
 
 class LocalEngine:
@@ -36,12 +36,13 @@ class LocalEngine:
     def load(cls, folder: str | Path, *, batch_tokens: int = 8192, device: str | None = None) -> "LocalEngine":
         """Load a vision-language model from a folder or repository; its own chat template makes the prompts.
 
-        Raises `ValueError` for one without a chat template.
+        Raises `ValueError` for one without a chat template, or with damaged weights.
         """
         processor = NyxProcessor.from_pretrained(folder)
         if processor.tokenizer.chat_template is None:
             raise ValueError(f"{folder} has no chat template, so it cannot answer. Name a chat or instruct model.")
-        model = AutoModelForImageTextToText.from_pretrained(folder)
+        with whole_weights(folder):
+            model = AutoModelForImageTextToText.from_pretrained(folder)
         model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         use_nyx_attention(model)
         return cls(model, processor, fingerprint(folder), batch_tokens)

@@ -1,9 +1,12 @@
 """Load an encoder by name, and tell whether two runs used the same one."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig
 
 from modeling_nyx import NyxModel, NyxQwen3VLModel
@@ -16,7 +19,27 @@ def load_encoder(name: str | Path, revision: str | None = None) -> Any:
     config = AutoConfig.from_pretrained(name, revision=revision)
     if config.model_type not in ENCODERS:
         raise ValueError(f"{name} is a {config.model_type}; expected one of {', '.join(ENCODERS)}.")
-    return ENCODERS[config.model_type].from_pretrained(name, revision=revision)
+    with whole_weights(name):
+        return ENCODERS[config.model_type].from_pretrained(name, revision=revision)
+
+
+@contextmanager
+def whole_weights(name: str | Path) -> Iterator[None]:
+    """Load a model's weights in the block. Raises `ValueError`, naming the file, for weights that are damaged."""
+    try:
+        yield
+    except SafetensorError as error:
+        files = sorted(Path(name).glob("*.safetensors"))
+        damaged = next((path for path in files if not _is_whole(path)), f"A file of {name}'s weights")
+        raise ValueError(f"{damaged} is damaged or cut short ({error}). Download or save it again.") from error
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        with safe_open(path, framework="numpy"):
+            return True
+    except SafetensorError:
+        return False
 
 
 def fingerprint(name: str | Path) -> str:

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from dataset_builders.card import SPLITS
 from dataset_builders.nyxqa import build
+from dataset_builders.one_run import one_run
 from dataset_builders.pairs import QARule
 from dataset_builders.questions import MODALITIES
 from dataset_builders.questions_report import Report
@@ -43,6 +44,7 @@ def build_qa_command(
         str, typer.Option("--negatives", "-n", help=f"retriever of hard negatives: {NAMES}; {NONE}")
     ] = BM25_NAME,
     concurrency: Annotated[int, typer.Option(min=1, help="requests to a server at the same time")] = 8,
+    timeout: Annotated[float, typer.Option(help="seconds to wait for a server's answer")] = 120.0,
     tokenizer: Annotated[str, typer.Option(help="of pages: count this model's tokens")] = "",
 ) -> None:
     """Make a NyxQA of your own pages: questions over texts and pictures, options, gold chunks, hard negatives.
@@ -56,18 +58,20 @@ def build_qa_command(
 
         nyx build-qa chunks.parquet -o our-nyxqa --reader Qwen/Qwen2.5-VL-7B-Instruct --chunks 500 --check
     """
-    answering = Reader.open(reader, cache=output / "qa" / "answers.sqlite", concurrency=concurrency)
+    cache = output / "qa" / "answers.sqlite"
+    answering = Reader.open(reader, cache=cache, concurrency=concurrency, timeout=timeout)
     name = answering.engine.model if reader.startswith(("http://", "https://")) else shown(reader)  # type: ignore[attr-defined]
     rule = QARule(chunks, seed=seed, check=check, held_out=held_out)
-    made = output / "chunks.parquet"
-    if ingested := not _holds_chunks(Path(source)):
-        ingest_command(source, made, tokenizer=tokenizer)
-    report = build(made if ingested else Path(source), output, answering, name, rule, show_progress=True)
-    if ingested:
-        made.unlink()
-    for split in SPLITS:
-        if negatives != NONE and (output / "qa" / f"{split}.parquet").is_file():
-            mine(MiningArguments(str(output), split, negatives))
+    with one_run(output):
+        made = output / "chunks.parquet"
+        if ingested := not _holds_chunks(Path(source)):
+            ingest_command(source, made, tokenizer=tokenizer)
+        report = build(made if ingested else Path(source), output, answering, name, rule, show_progress=True)
+        if ingested:
+            made.unlink()
+        for split in SPLITS:
+            if negatives != NONE and (output / "qa" / f"{split}.parquet").is_file():
+                mine(MiningArguments(str(output), split, negatives))
     _show(report)
     typer.echo(f"{report.kept.total()} questions of {report.sampled.total()} chunks → {output}")
 

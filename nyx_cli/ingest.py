@@ -3,18 +3,19 @@
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from tqdm import tqdm
 
-from dataset_builders.chunks import CHUNK_IMAGES, CHUNK_TOKENS, chunk_documents, piece_counter, tokenizer_counter
+from dataset_builders.chunks import CHUNK_IMAGES, CHUNK_TOKENS
 from dataset_builders.fetch import Fetcher
 from dataset_builders.near_duplicates import drop_near_duplicates
-from dataset_builders.schema import Chunk, Document, Dropped, write_records
-from dataset_builders.sources import count_pages, read_pages
+from dataset_builders.page_chunks import CutRule, chunk_pages
+from dataset_builders.schema import Chunk, Dropped, write_records
+from dataset_builders.sources import count_pages
 from nyx.records import write_dropped
 
 
@@ -35,6 +36,7 @@ def ingest_command(
     fetch: Annotated[
         Path | None, typer.Option(help="fetch pictures by their http(s) addresses, and keep them in this folder")
     ] = None,
+    processes: Annotated[int, typer.Option(min=1, help="decode pictures and cut texts in so many processes")] = 1,
 ) -> None:
     """Cut pages into chunks, pictures in place.
 
@@ -51,13 +53,13 @@ def ingest_command(
     def dropped(page: str, reason: str) -> None:
         left_out.append({"source": page, "reason": reason})
 
-    pages = islice(read_pages(source, dropped, None if fetch is None else Fetcher(fetch)), limit)
     if output.is_dir() or (output.exists() and Path(source).exists() and output.samefile(source)):
         raise ValueError(f"{output} is {'a folder' if output.is_dir() else 'the source itself'}. Name another file.")
-    count = tokenizer_counter(tokenizer) if tokenizer else piece_counter()
+    rule = CutRule(tokens, images, merge_tail, tokenizer)
+    pages = chunk_pages(source, rule, dropped, None if fetch is None else Fetcher(fetch), processes)
     counts, started = Counter[str](), time.monotonic()
-    read = _counted_pages(tqdm(pages, total=limit or count_pages(source), desc="pages"), counts)
-    chunks = _unique(chunk_documents(read, count, tokens, images, merge_tail), dropped)
+    read = _counted_pages(tqdm(islice(pages, limit), total=limit or count_pages(source), desc="pages"), counts)
+    chunks = _unique(chain.from_iterable(read), dropped)
     if near_duplicates is not None:
         chunks = drop_near_duplicates(chunks, near_duplicates, dropped)
     beside = output.with_suffix(".dropped.jsonl")
@@ -76,7 +78,7 @@ def ingest_command(
     typer.echo(f"{len(left_out)} left out{f', see {beside}' if left_out else ''}")
 
 
-def _counted_pages(pages: Iterable[Document], counts: Counter[str]) -> Iterator[Document]:
+def _counted_pages(pages: Iterable[list[Chunk]], counts: Counter[str]) -> Iterator[list[Chunk]]:
     for page in pages:
         counts["pages"] += 1
         yield page

@@ -1,7 +1,10 @@
 """`nyx build-qa` against a server that answers by schema and misbehaves: from pages to a folder that loads."""
 
 import json
+import resource
+import threading
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
@@ -11,6 +14,7 @@ from datasets import load_dataset
 
 from dataset_builders.almanac import TINY_VLM, write_pages
 from dataset_builders.almanac_guide import field_guide
+from dataset_builders.asking import NO_ANSWER, NO_FIT, NO_JSON
 from dataset_builders.schema import Example, read_records, write_records
 from nyx_cli.main import main
 from tests.scripted_reader import digest, script
@@ -92,16 +96,79 @@ def test_random_latencies_leave_the_same_bytes(tmp_path):
         folder = tmp_path / str(concurrency)
         with ScriptedServer(misbehaving(0.003)) as server:
             build(tmp_path / "chunks.parquet", folder, server, "--concurrency", concurrency)
-        found.append(
-            {
-                path.relative_to(folder): path.read_bytes().replace(bytes(folder), b"")
-                for path in folder.rglob("*")
-                if path.is_file() and "answers.sqlite" not in path.name and path.name != "rejected.jsonl"
-            }
-        )
-        rows = (folder / "qa" / "rejected.jsonl").read_text().replace(server.url, "")
-        found[-1][Path("rejected")] = rows.encode()
+        found.append(written(folder, server.url))
     assert found[0] == found[1] and len(found[0]) > 10
+
+
+def written(folder, url=""):
+    """Everything but the answers; the card says where it lies, and reasons may name the server."""
+    return {
+        path.relative_to(folder): path.read_bytes().replace(bytes(folder), b"").replace(url.encode(), b"")
+        for path in folder.rglob("*")
+        if path.is_file() and "answers.sqlite" not in path.name
+    }
+
+
+@contextmanager
+def small_files(most):
+    """Let no file grow beyond so many bytes: what a full disk is to one who writes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path, capsys):
+    pages = tmp_path / "pages"
+    write_pages(field_guide("train", 10, 0)[0], pages)
+    folder = tmp_path / "small"
+    with ScriptedServer(misbehaving()) as server:
+        build(pages, tmp_path / "whole", server)
+        sizes = sorted({path.stat().st_size for path in (tmp_path / "whole").rglob("*") if path.is_file()})
+        for most in [0, *(size - 1 for size in sizes[1::3])]:
+            with small_files(most), pytest.raises(SystemExit) as end:
+                main(["build-qa", str(pages), "-o", str(folder), "--reader", server.url])
+            assert end.value.code == 1 and capsys.readouterr().err.splitlines()[-1].startswith("Error: ")
+            assert not list(folder.rglob("*.partial"))
+        build(pages, folder, server)
+    assert written(folder) == written(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("misbehaves", "reason"),
+    [
+        (lambda: said("Of course! Here you are."), NO_JSON),
+        (lambda: said('{"pairs": [{"question": "Wh'), NO_JSON),
+        (lambda: said('{"pears": []}'), NO_FIT),
+        (lambda: said("[" * 100_000), NO_JSON),
+        (lambda: said(""), NO_ANSWER),
+        (lambda: Reply(b""), NO_ANSWER),
+        (lambda: Reply(b"out of memory", status=500), NO_ANSWER),
+        # `time.sleep` is what nobody waits for here.
+        (lambda: threading.Event().wait(1.0) or said("{}"), NO_ANSWER),
+    ],
+    ids=["prose", "half a JSON", "another JSON", "deep JSON", "no word", "no body", "500s", "too late"],
+)
+def test_a_server_that_misbehaves_for_some_pages_costs_their_pairs_alone(misbehaves, reason, tmp_path):
+    chunks = field_guide("train", 2, 1)[0]
+    write_records(chunks, tmp_path / "chunks.parquet")
+
+    def reply(body, before):
+        system, user = _spelt(body)
+        # Whatever is asked about every third page.
+        page = user.removeprefix("Page: ").split("\n\n")[0]
+        return misbehaves() if digest(page) % 3 == 0 else said(script(system, user, misbehave=False))
+
+    with ScriptedServer(reply) as server:
+        options = ["--concurrency", 16, "--negatives", "none"]
+        build(tmp_path / "chunks.parquet", tmp_path / "nyxqa", server, *options, "--timeout", 0.5)
+    rows = [json.loads(line) for line in (tmp_path / "nyxqa" / "qa" / "rejected.jsonl").read_text().splitlines()]
+    assert {row["reason"] for row in rows if row["step"] != "split"} == {reason}
+    asked = {row["chunk"] for row in rows if row["step"] != "split"}
+    kept = {name for split in load_dataset(str(tmp_path / "nyxqa")).values() for [name] in split["gold_ids"]}
+    assert not asked & kept and asked | kept == {chunk.id for chunk in chunks} and len(kept) > len(asked)
 
 
 def test_no_server_is_one_line_and_no_folder_of_pages(tmp_path, capsys):

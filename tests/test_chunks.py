@@ -1,6 +1,7 @@
 """Chunks keep everything in order, within their limits."""
 
 import pytest
+from transformers import Qwen2Tokenizer
 
 from dataset_builders.chunks import chunk_documents, cut, piece_counter, tokenizer_counter
 from dataset_builders.schema import Document
@@ -86,3 +87,11 @@ def test_a_tail_stays_where_pictures_would_be_too_many():
 def test_a_merged_tail_is_one_text():
     page = [text("One moth flies."), text("Two moths fly."), text("The end.")]
     assert merged(page, 9, tokens=6) == [[text("One moth flies.")], [text("Two moths fly.\nThe end.")]]
+
+
+@pytest.mark.parametrize(
+    "words", ["I'm here: 12 moths' wings!", "a\r\n\n  b \t ", "Ünïcödé — 日本語テキスト 😀", "", LONG]
+)
+def test_pieces_are_the_tokenizers_own(words):
+    split = Qwen2Tokenizer(vocab={"<|endoftext|>": 0}, merges=[]).backend_tokenizer.pre_tokenizer
+    assert COUNT(words) == len(split.pre_tokenize_str(words))

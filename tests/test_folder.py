@@ -1,12 +1,16 @@
 """A saved folder is complete for every loader, and saving it again changes nothing."""
 
 import json
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
 from transformers import AutoModel
 
 from modeling_nyx import NyxModel, NyxProcessor, NyxQwen3VLModel
+from modeling_nyx.folder_nyx import TRANSFORMERS
+
+ROOT = Path(__file__).parents[1]
 
 FILES = {
     "1_Pooling/config.json",
@@ -70,6 +74,15 @@ def test_prompts_and_pooling_are_the_models(folder):
     assert prompts == {"query": "Find what answers: ", "document": ""}
     pooling = settings(folder, "1_Pooling/config.json")
     assert pooling == {"embedding_dimension": 64, "pooling_mode": "lasttoken", "include_prompt": True}
+
+
+def test_the_oldest_transformers_is_the_packages(folder):
+    setup = ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    floors = [line for line in setup["options"]["install_requires"].splitlines() if line.startswith("transformers")]
+    (said,) = settings(folder, "config_sentence_transformers.json")["requirements"].items()
+    assert [f"{said[0]}{said[1]['specifier']},<6"] == floors
+    assert f"transformers=={TRANSFORMERS}.0\n" in (ROOT / "constraints-floor.txt").read_text()
 
 
 def test_saving_a_loaded_model_gives_the_same_files(folder, tmp_path):

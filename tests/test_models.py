@@ -1,10 +1,12 @@
 """Encoders load by name, and a fingerprint tells their weights apart."""
 
 import json
+import shutil
 
 import pytest
 
 from modeling_nyx import NyxModel
+from nyx.local_engine import LocalEngine
 from nyx.models import fingerprint, load_encoder
 
 
@@ -16,6 +18,16 @@ def test_other_backbones_are_refused(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(ValueError, match="is a bert; expected one of qwen2_5_vl, qwen3_vl"):
         load_encoder(tmp_path)
+
+
+@pytest.mark.parametrize("cut", [0, 5, 1000, -100])
+@pytest.mark.parametrize("load", [load_encoder, LocalEngine.load])
+def test_weights_that_are_cut_short_are_named(model_folder, load, cut, tmp_path):
+    folder = shutil.copytree(model_folder, tmp_path / "vlm")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:cut])
+    with pytest.raises(ValueError, match=f"{weights} is damaged or cut short .* Download or save it again"):
+        load(folder)
 
 
 def test_fingerprint_depends_on_weights_and_settings_alone(model, tmp_path):

@@ -118,3 +118,45 @@ def test_a_missing_parser_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     with pytest.raises(ImportError, match=r"pip install 'nyx-retriever\[data\]'"):
         read(tmp_path / "a.pdf")
+
+
+class Book(FPDF):
+    def header(self):
+        self.set_font("Helvetica", size=9)
+        self.cell(text="The book of moths" if self.page_no() % 2 else f"Chapter {self.page_no() // 5 + 1}")
+        self.ln(20)
+
+    def footer(self):
+        self.set_y(-15)
+        self.cell(text=f"Page {self.page_no()} of 9")
+
+
+def test_running_headers_and_footers_are_left_out(tmp_path):
+    pdf, repeated = Book(), ["It lives by the lagoon.", "The book of moths"]
+    for number in range(1, 10):
+        pdf.add_page()
+        pdf.set_font("Helvetica", size=12)
+        for line in (f"Moth {number} flies by night.", *repeated):
+            pdf.cell(text=line, new_x="LMARGIN", new_y="NEXT")
+            pdf.ln(20)
+    pdf.output(tmp_path / "a.pdf")
+    items, told = read(tmp_path / "a.pdf")
+    # What repeats within the page stays, and so does the title where it comes first.
+    body = [line for number in range(1, 10) for line in [f"Moth {number} flies by night.", *repeated]]
+    assert shown(items) == ["The book of moths", *body]
+    assert told == [
+        "header or footer of 4 pages: Chapter #",
+        "header or footer of 9 pages: Page # of #",
+        "header or footer of 5 pages: The book of moths",
+    ]
+
+
+def test_few_pages_have_no_running_header(tmp_path):
+    pdf = Book()
+    for _ in range(2):
+        pdf.add_page()
+        pdf.cell(text="Moths fly by night.")
+    pdf.output(tmp_path / "a.pdf")
+    items, told = read(tmp_path / "a.pdf")
+    words = " ".join(shown(items))
+    assert "Page 1 of 9" in words and "Page 2 of 9" in words and "The book of moths" in words and not told

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import dataset_builders.rows
+from dataset_builders.documents import make_document
 from dataset_builders.rows import read_hub, read_json_lines, read_parquet
 from dataset_builders.schema import Chunk, content_id, write_records
 from modeling_nyx.images_nyx import image_key
@@ -17,7 +18,12 @@ from tests.test_sources import png
 
 def read(reader, *arguments, **options):
     left_out = []
-    return list(reader(*arguments, lambda page, reason: left_out.append((page, reason)), **options)), left_out
+
+    def dropped(page, reason):
+        left_out.append((page, reason))
+
+    pages = reader(*arguments, dropped, **options)
+    return [document for page in pages for document in make_document(page, dropped)], left_out
 
 
 def lines(path, *rows):

@@ -34,6 +34,7 @@ from dataset_builders.corpus import Corpus
 from dataset_builders.feedback import FeedbackRule, Judged, Verdict, collect, read
 from dataset_builders.feedback_statistics import FeedbackStatistics
 from dataset_builders.json_lines import json_lines
+from dataset_builders.one_run import one_run
 from dataset_builders.schema import QAPair, read_records, write_records
 from nyx.errors import plain_errors
 from nyx.models import fingerprint, load_encoder
@@ -150,9 +151,12 @@ class Run:
 
 def run(arguments: FeedbackArguments) -> FeedbackStatistics:
     """Retrieve, read, judge and write; returns what became of the questions, of all readers together."""
+    with one_run(Path(arguments.dataset)):
+        return _run(arguments)
+
+
+def _run(arguments: FeedbackArguments) -> FeedbackStatistics:
     this = Run(arguments)
-    for left in this.folder.rglob(".*.partial"):  # by a run that was killed
-        left.unlink()
     folders = [this.folder]
     if len(arguments.readers) > 1:
         folders = [this.folder / name for name in names(arguments.readers)]

@@ -26,6 +26,7 @@ from dataset_builders.card import SPLITS, fingerprints, read_steps, write_card
 from dataset_builders.corpus import Corpus
 from dataset_builders.json_lines import json_lines
 from dataset_builders.negatives import Miner, MiningCounts, NegativeRule
+from dataset_builders.one_run import one_run
 from dataset_builders.retrievers import NAMES, open_retriever, retriever_facts
 from dataset_builders.schema import Example, QAPair, read_records, write_records
 from nyx.errors import plain_errors
@@ -62,6 +63,11 @@ def run(arguments: MiningArguments) -> MiningCounts:
 
     Raises `ValueError` where examples lie that were made otherwise, as the Almanac's are.
     """
+    with one_run(Path(arguments.dataset)):
+        return _run(arguments)
+
+
+def _run(arguments: MiningArguments) -> MiningCounts:
     folder, rule, split = Path(arguments.dataset), arguments.rule(), arguments.split
     if split not in SPLITS:
         raise ValueError(f"Unknown split {split!r}; expected one of {', '.join(SPLITS)}.")
@@ -74,8 +80,6 @@ def run(arguments: MiningArguments) -> MiningCounts:
     hashes = fingerprints(folder)
     data = {"batch": BATCH} | {name: hashes[name] for name in ("corpus", "qa")}
     _start_parts(parts, retriever_facts(arguments.retriever) | asdict(rule) | data)
-    for left in output.parent.glob(f".{output.name}.*.partial"):  # by a run that was killed
-        left.unlink()
     miner: Miner | None = None
     counts, done = MiningCounts(), []
     batches = _batches(read_records(QAPair, qa_path), BATCH)
