@@ -1,0 +1,115 @@
+"""Put the page together, and say how it is served: what may be uploaded, loaded and kept."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
+from starlette.requests import Request
+from starlette.responses import Response
+
+from dataset_builders.schema import QAPair
+from nyx.records import image_bytes
+
+import cards
+from desk import Desk
+from endpoints import add_endpoints
+from query import HOUR, lay_out
+from tabs import about_tab, answer_tab, compare_tab, pages_tab, results_tab
+
+SWEEP = 600
+# Whatever came into the page, the browser loads nothing for it from elsewhere, and sends nothing there.
+POLICY = (
+    "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' blob: data:; "
+    "object-src 'none'; frame-src 'self' blob:; base-uri 'self'; form-action 'self'"
+)
+FONTS = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "DejaVu Sans", "sans-serif")
+THEME = gr.themes.Soft(primary_hue="indigo", secondary_hue="amber", neutral_hue="slate", font=FONTS, radius_size="lg")
+
+
+class _Headers(BaseHTTPMiddleware):
+    async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
+        response = await call_next(request)
+        response.headers["Content-Security-Policy"] = POLICY
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Referrer-Policy"] = "no-referrer"
+        return response
+
+
+# How the page is launched.
+SERVED: dict[str, Any] = {
+    "max_file_size": "10mb",
+    "show_error": True,
+    "state_session_capacity": 100,
+    "app_kwargs": {"middleware": [Middleware(_Headers)]},
+    "theme": THEME,
+    "css_paths": [Path(__file__).with_name("style.css")],
+    "footer_links": ["api", "settings"],
+}
+
+
+def build(desk: Desk, examples: Sequence[QAPair] = (), name: str = "The library") -> gr.Blocks:
+    """Lay out the page over what it offers."""
+    with _blocks() as page:
+        gr.HTML(
+            f'<header class="nyx-head"><h1>Nyx</h1><p>{len(desk.library)} pages of text and pictures. Ask with words, '
+            "pictures, or both in one question.</p></header>"
+        )
+        query = lay_out(desk.library, name)
+        chosen = _examples(examples, query.question) if examples else None
+        with gr.Tabs(selected="results") as tabs:
+            with gr.Tab("Results", id="results"):
+                results_tab(desk, query, tabs, chosen)
+            with gr.Tab("Compare", id="compare"):
+                compare_tab(desk, query)
+            with gr.Tab("Answer", id="answer"):
+                answer_tab(desk, query)
+            with gr.Tab("Your pages", id="pages"):
+                pages_tab(desk, query)
+            with gr.Tab("About", id="about"):
+                about_tab(desk)
+        add_endpoints(desk, query)
+    return page
+
+
+def missing(reason: str) -> gr.Blocks:
+    """Say what is missing, and what to run."""
+    with _blocks() as page:
+        gr.HTML(
+            '<header class="nyx-head"><h1>Nyx</h1><p>There is nothing to search yet.</p></header>'
+            + cards.notice(reason, "missing")
+        )
+        gr.Markdown(
+            "- `make demo` trains a small retriever and indexes its pages: minutes on two cores, nothing is downloaded.\n"
+            "- `nyx ingest PAGES -o chunks.parquet`, then `nyx index chunks.parquet -o index/ --model MODEL`, then "
+            "`NYX_INDEX=index/`: your own pages.\n"
+            "- `NYX_MODEL=org/nyx` and `NYX_DATASET=org/nyxqa`: a published retriever and corpus."
+        )
+    return page
+
+
+def _blocks() -> gr.Blocks:
+    page = gr.Blocks(title="Nyx", analytics_enabled=False, delete_cache=(SWEEP, HOUR))
+    page.queue(max_size=32, default_concurrency_limit=2)
+    return page
+
+
+def _examples(pairs: Sequence[QAPair], question: gr.MultimodalTextbox) -> Any:
+    """Offer questions, written as a visitor would: pictures as files, and marks where they stand."""
+    folder, samples = Path(tempfile.mkdtemp(prefix="nyx-examples-")), []
+    for number, pair in enumerate(pairs):
+        files: list[str] = []
+        words = ""
+        for item in pair.question:
+            if item["type"] == "text":
+                words += item["text"]
+                continue
+            path = folder / f"{number}-{len(files)}.jpg"
+            path.write_bytes(image_bytes(item["image"]))
+            files.append(str(path))
+            words += f"[{len(files)}] "
+        samples.append([{"text": words, "files": files}])
+    return gr.Examples(samples, [question], label="Examples, chosen from test questions that come out right")
