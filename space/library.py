@@ -55,6 +55,8 @@ class Library:
         trained = retriever.encoder.config.matryoshka_dimensions or ()
         # The dimensions that the retriever was trained to be cut to, the whole embedding first.
         self.dims = sorted({whole, *(dim for dim in trained if dim < whole)}, reverse=True)
+        for dim in self.dims:  # so that no visitor waits for a dimension to be made ready
+            index.search(index.vectors[:1], 1, dim)
 
     def __len__(self) -> int:
         return len(self.index.chunks)

@@ -26,8 +26,33 @@ POLICY = (
     "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' blob: data:; "
     "object-src 'none'; frame-src 'self' blob:; base-uri 'self'; form-action 'self'"
 )
+# Fonts of the visitor's own machine: none is fetched.
 FONTS = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "DejaVu Sans", "sans-serif")
-THEME = gr.themes.Soft(primary_hue="indigo", secondary_hue="amber", neutral_hue="slate", font=FONTS, radius_size="lg")
+SUBDUED = {"body_text_color_subdued": "*neutral_600", "body_text_color_subdued_dark": "*neutral_300"}
+TITLES = {
+    f"block_{part}_text_color{mode}": colour
+    for part in ("title", "label", "info")
+    for mode, colour in (("", "*primary_800"), ("_dark", "*primary_100"))
+}
+THEME = gr.themes.Soft(
+    primary_hue="indigo", secondary_hue="amber", neutral_hue="slate", font=FONTS, radius_size="lg"
+).set(
+    **SUBDUED,
+    **TITLES,
+    block_title_background_fill="transparent",
+    block_label_background_fill="transparent",
+    block_title_padding="0",
+    button_primary_background_fill="*primary_700",
+    button_primary_background_fill_hover="*primary_600",
+    button_primary_background_fill_dark="*primary_700",
+    button_primary_background_fill_hover_dark="*primary_600",
+    checkbox_label_background_fill_selected="*primary_700",
+    checkbox_label_background_fill_selected_dark="*primary_700",
+    input_placeholder_color="*neutral_500",
+    input_placeholder_color_dark="*neutral_400",
+    link_text_color="*primary_700",
+    link_text_color_dark="*primary_300",
+)
 
 
 class _Headers(BaseHTTPMiddleware):
@@ -46,6 +71,7 @@ SERVED: dict[str, Any] = {
     "state_session_capacity": 100,
     "app_kwargs": {"middleware": [Middleware(_Headers)]},
     "theme": THEME,
+    "js": Path(__file__).with_name("page.js").read_text(),
     "css_paths": [Path(__file__).with_name("style.css")],
     "footer_links": ["api", "settings"],
 }
@@ -110,6 +136,7 @@ def _examples(pairs: Sequence[QAPair], question: gr.MultimodalTextbox) -> Any:
             path = folder / f"{number}-{len(files)}.jpg"
             path.write_bytes(image_bytes(item["image"]))
             files.append(str(path))
-            words += f"[{len(files)}] "
+            # One that comes first needs no mark: those that the words don't name do.
+            words += f"[{len(files)}] " if words else ""
         samples.append([{"text": words, "files": files}])
     return gr.Examples(samples, [question], label="Examples, chosen from test questions that come out right")
