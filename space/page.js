@@ -4,6 +4,8 @@
     for (const each of document.querySelectorAll('.thumbnail-wrapper[role="listitem"]')) {
       each.setAttribute("role", "group"); // its parent is no list
     }
+    // Wide tables scroll, also by the keyboard.
+    for (const table of document.querySelectorAll("#about table, #about pre")) table.tabIndex = 0;
     for (const inner of document.querySelectorAll("button button")) {
       const outer = inner.parentElement.closest("button"); // the inner one is the button
       outer.setAttribute("role", "group");

@@ -198,4 +198,4 @@ def pages_tab(desk: Desk, query: Query) -> None:
 def about_tab(desk: Desk) -> None:
     index = desk.library.index
     facts = f"{len(desk.library)} pages, {desk.library.dims[0]} dimensions, model `{index.model_name}`"
-    gr.Markdown(f"{facts}{f', revision `{index.revision[:12]}`' * bool(index.revision)}.\n\n{desk.card}")
+    gr.Markdown(f"{facts}{f', revision `{index.revision[:12]}`' * bool(index.revision)}.\n\n{desk.card}", elem_id="about")
