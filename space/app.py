@@ -17,12 +17,11 @@ import gradio as gr
 
 from dataset_builders.almanac import TINY_VLM
 from dataset_builders.schema import QAPair, read_records
+from desk import Desk, read_card, working_examples
+from library import Retriever, is_checkpoint, open_library
 from nyx.errors import plain_errors
 from nyx.reader import Reader
 from nyx.records import load_records
-
-from desk import Desk, read_card, working_examples
-from library import Retriever, is_checkpoint, open_library
 from page import SERVED, build, missing
 
 logger = logging.getLogger(__name__)

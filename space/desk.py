@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dataset_builders.schema import QAPair
+from library import Library, Retriever, Told
 from modeling_nyx.content_nyx import Content
 from nyx.index import Hit
 from nyx.metrics import exact_match
 from nyx.reader import Prompt, Reader
-
-from library import Library, Retriever, Told
 
 TRIED = 60  # questions that are looked at for examples
 EXAMPLES = 5

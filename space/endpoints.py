@@ -5,11 +5,10 @@ from typing import Any
 
 import gradio as gr
 
-from nyx.index import Hit
-
 import cards
 from desk import DOCUMENTS, Desk
 from library import Library
+from nyx.index import Hit
 from query import OWN, Query, chosen, find, local_only, told
 from questions import read_question
 from tabs import ASKING, MOST_DOCUMENTS, READING, SEARCHING
@@ -43,7 +42,10 @@ def add_endpoints(desk: Desk, query: Query) -> None:
         with told():
             if desk.reader is None:
                 raise ValueError(desk.reader_error or "No reader is set.")
-            question, library = read_question(text, pictures or []), chosen(OWN if own_pages else name, own, desk.library)
+            question, library = (
+                read_question(text, pictures or []),
+                chosen(OWN if own_pages else name, own, desk.library),
+            )
             most = max(1, min(int(documents), MOST_DOCUMENTS))
             hits = find(library, question, most, library.dims[0]).hits
             return {"answer": desk.answer(question, hits)[0], "documents": records(hits)}
@@ -73,13 +75,21 @@ def add_endpoints(desk: Desk, query: Query) -> None:
         (read, [files], [result, query.own], READING),
     ):
         label = "read_pages" if function is read else function.__name__
-        gr.Button(visible=False).click(function, inputs, outputs, api_name=label, **turn | {"api_visibility": "public"})
+        gr.Button(visible=False).click(
+            function, inputs, outputs, api_name=label, **turn | {"api_visibility": "public"}
+        )
 
 
 def records(hits: Sequence[Hit]) -> list[dict[str, Any]]:
     """Write results as JSON; a content is again one that Nyx takes."""
     return [
-        {"rank": rank, "id": hit.id, "score": hit.score, "source": hit.source, "content": [_item(each) for each in hit.content]}
+        {
+            "rank": rank,
+            "id": hit.id,
+            "score": hit.score,
+            "source": hit.source,
+            "content": [_item(each) for each in hit.content],
+        }
         for rank, hit in enumerate(hits, 1)
     ]
 

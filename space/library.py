@@ -40,9 +40,7 @@ class Retriever:
         for start in range(0, len(chunks), BATCH):
             told((start, len(chunks)), "embedding pages")
             with self._busy:
-                parts.append(
-                    self.encoder.encode_documents([chunk.content for chunk in chunks[start : start + BATCH]])
-                )
+                parts.append(self.encoder.encode_documents([chunk.content for chunk in chunks[start : start + BATCH]]))
         return Library(self, Index.of(chunks, np.concatenate(parts), model_name=self.name))
 
 

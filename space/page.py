@@ -11,12 +11,11 @@ from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoin
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dataset_builders.schema import QAPair
-from nyx.records import image_bytes
-
 import cards
+from dataset_builders.schema import QAPair
 from desk import Desk
 from endpoints import add_endpoints
+from nyx.records import image_bytes
 from query import HOUR, lay_out
 from tabs import about_tab, answer_tab, compare_tab, pages_tab, results_tab
 

@@ -8,11 +8,10 @@ from typing import Any
 
 import gradio as gr
 
-from nyx.index import Hit
-from modeling_nyx.content_nyx import Content
-
 import cards
 from library import Library
+from modeling_nyx.content_nyx import Content
+from nyx.index import Hit
 from questions import read_question
 
 HOUR = 3600

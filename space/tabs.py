@@ -6,12 +6,11 @@ from typing import Any
 
 import gradio as gr
 
-from modeling_nyx.content_nyx import Content
-from nyx.index import Hit
-
 import cards
 from desk import DOCUMENTS, Desk
 from library import Library
+from modeling_nyx.content_nyx import Content
+from nyx.index import Hit
 from query import HOUR, OWN, Query, chosen, find, local_only, told
 from questions import read_question
 from uploads import KINDS, MOST_BYTES, MOST_FILES, read_pages
@@ -182,7 +181,9 @@ def pages_tab(desk: Desk, query: Query) -> None:
         button = gr.Button("Read these pages", variant="primary", elem_id="read")
         forget = gr.Button("Forget my pages", elem_id="forget")
     report = gr.HTML(
-        cards.notice("A page finds its pictures among the uploads, by their names. Only you can search what you upload."),
+        cards.notice(
+            "A page finds its pictures among the uploads, by their names. Only you can search what you upload."
+        ),
         elem_id="report",
     )
     button.click(read, files, [query.own, report, query.where, files], show_progress_on=report, **READING)
@@ -198,4 +199,6 @@ def pages_tab(desk: Desk, query: Query) -> None:
 def about_tab(desk: Desk) -> None:
     index = desk.library.index
     facts = f"{len(desk.library)} pages, {desk.library.dims[0]} dimensions, model `{index.model_name}`"
-    gr.Markdown(f"{facts}{f', revision `{index.revision[:12]}`' * bool(index.revision)}.\n\n{desk.card}", elem_id="about")
+    gr.Markdown(
+        f"{facts}{f', revision `{index.revision[:12]}`' * bool(index.revision)}.\n\n{desk.card}", elem_id="about"
+    )

@@ -10,10 +10,9 @@ from pathlib import Path
 from dataset_builders.chunks import chunk_documents, piece_counter
 from dataset_builders.folders import PAGES, PICTURES, read_folder
 from dataset_builders.schema import Dropped
+from library import Told
 from modeling_nyx.images_nyx import image_size
 from nyx.records import Chunk, image_bytes
-
-from library import Told
 from questions import MOST_PIXELS
 
 KINDS = (*PAGES, *PICTURES)
