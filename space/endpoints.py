@@ -42,10 +42,8 @@ def add_endpoints(desk: Desk, query: Query) -> None:
         with told():
             if desk.reader is None:
                 raise ValueError(desk.reader_error or "No reader is set.")
-            question, library = (
-                read_question(text, pictures or []),
-                chosen(OWN if own_pages else name, own, desk.library),
-            )
+            library = chosen(OWN if own_pages else name, own, desk.library)
+            question = read_question(text, pictures or [])
             most = max(1, min(int(documents), MOST_DOCUMENTS))
             hits = find(library, question, most, library.dims[0]).hits
             return {"answer": desk.answer(question, hits)[0], "documents": records(hits)}
@@ -69,15 +67,13 @@ def add_endpoints(desk: Desk, query: Query) -> None:
     dim = gr.Number(desk.library.dims[0], label="dim", precision=0, visible=False)
     documents = gr.Number(DOCUMENTS, label="documents", precision=0, visible=False)
     result = gr.JSON(visible=False)
-    for function, inputs, outputs, turn in (
-        (search, [text, pictures, k, dim, own_pages, query.own], [result], SEARCHING),
-        (ask, [text, pictures, documents, own_pages, query.own], [result], ASKING),
-        (read, [files], [result, query.own], READING),
+    for label, function, inputs, outputs, turn in (
+        ("search", search, [text, pictures, k, dim, own_pages, query.own], [result], SEARCHING),
+        ("ask", ask, [text, pictures, documents, own_pages, query.own], [result], ASKING),
+        ("read_pages", read, [files], [result, query.own], READING),
     ):
-        label = "read_pages" if function is read else function.__name__
-        gr.Button(visible=False).click(
-            function, inputs, outputs, api_name=label, **turn | {"api_visibility": "public"}
-        )
+        public = turn | {"api_visibility": "public"}
+        gr.Button(visible=False).click(function, inputs, outputs, api_name=label, **public)
 
 
 def records(hits: Sequence[Hit]) -> list[dict[str, Any]]:
@@ -88,7 +84,7 @@ def records(hits: Sequence[Hit]) -> list[dict[str, Any]]:
             "id": hit.id,
             "score": hit.score,
             "source": hit.source,
-            "content": [_item(each) for each in hit.content],
+            "content": list(map(_item, hit.content)),
         }
         for rank, hit in enumerate(hits, 1)
     ]

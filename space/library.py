@@ -77,7 +77,7 @@ class Library:
 
 
 def open_library(model: str, index: str, dataset: str, split: str, told: Told) -> Library:
-    """Open the index in a folder, or embed a dataset's corpus. Raises `ValueError` or `OSError` saying what is amiss."""
+    """Open the index in a folder, or embed a dataset's corpus. Raises `ValueError`, `OSError` with what is amiss."""
     if not dataset:
         name = model or Index.open(index).model_name
         retriever = Retriever.load(name)

@@ -110,7 +110,7 @@ def missing(reason: str) -> gr.Blocks:
             + cards.notice(reason, "missing")
         )
         gr.Markdown(
-            "- `make demo` trains a small retriever and indexes its pages: minutes on two cores, nothing is downloaded.\n"
+            "- `make demo` trains a small retriever and indexes its pages: minutes on two cores, no downloads.\n"
             "- `nyx ingest PAGES -o chunks.parquet`, then `nyx index chunks.parquet -o index/ --model MODEL`, then "
             "`NYX_INDEX=index/`: your own pages.\n"
             "- `NYX_MODEL=org/nyx` and `NYX_DATASET=org/nyxqa`: a published retriever and corpus."

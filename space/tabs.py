@@ -17,8 +17,8 @@ from uploads import KINDS, MOST_BYTES, MOST_FILES, read_pages
 
 MOST_DOCUMENTS = 5
 NO_READER = (
-    "No reader is set, so nothing answers yet. Name one with --reader (or NYX_READER): the folder of a vision-language "
-    "model, or the address of an OpenAI-compatible server, as http://localhost:8000/v1#MODEL."
+    "No reader is set, so nothing answers yet. Name one with --reader (or NYX_READER): the folder of a "
+    "vision-language model, or the address of an OpenAI-compatible server, as http://localhost:8000/v1#MODEL."
 )
 # Events of one name take turns, so that no visitor's work is held up by many of another kind.
 SEARCHING: dict[str, Any] = {"concurrency_id": "search", "concurrency_limit": 2, "api_visibility": "private"}
@@ -198,7 +198,6 @@ def pages_tab(desk: Desk, query: Query) -> None:
 
 def about_tab(desk: Desk) -> None:
     index = desk.library.index
-    facts = f"{len(desk.library)} pages, {desk.library.dims[0]} dimensions, model `{index.model_name}`"
-    gr.Markdown(
-        f"{facts}{f', revision `{index.revision[:12]}`' * bool(index.revision)}.\n\n{desk.card}", elem_id="about"
-    )
+    revision = f", revision `{index.revision[:12]}`" if index.revision else ""
+    facts = f"{len(desk.library)} pages, {desk.library.dims[0]} dimensions, model `{index.model_name}`{revision}."
+    gr.Markdown(f"{facts}\n\n{desk.card}", elem_id="about")

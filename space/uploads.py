@@ -41,7 +41,7 @@ def read_pages(uploads: Sequence[str | Path], told: Told) -> Pages:
         raise ValueError(f"Choose files first: {', '.join(KINDS)}.")
     if len(paths) > MOST_FILES or size > MOST_BYTES:
         raise ValueError(
-            f"At most {MOST_FILES} files of {MOST_BYTES // 10**6} MB together; {len(paths)} of {size / 1e6:.0f} MB came."
+            f"At most {MOST_FILES} files, {MOST_BYTES // 10**6} MB together; {len(paths)} of {size / 1e6:.0f} MB came."
         )
     left_out: list[tuple[str, str]] = []
     with tempfile.TemporaryDirectory(prefix="nyx-pages-") as name:
