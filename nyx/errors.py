@@ -1,4 +1,4 @@
-"""How programs end when the user can put it right: one line on stderr, no traceback, exit status 1."""
+"""How programs end when the user can put it right: one line on stderr, no traceback, exit status 2."""
 
 import sys
 from collections.abc import Iterator
@@ -12,4 +12,4 @@ def plain_errors() -> Iterator[None]:
         yield
     except (ValueError, OSError, ImportError) as error:
         sys.stderr.write(f"Error: {' '.join(str(error).split())}\n")
-        sys.exit(1)
+        sys.exit(2)

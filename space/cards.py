@@ -115,5 +115,5 @@ def _data_uri(data: bytes) -> str:
 def _encode(image: Any) -> str:
     shown, buffer = load_image(image).copy(), io.BytesIO()
     shown.thumbnail((SIDE, SIDE))
-    shown.save(buffer, format="JPEG", quality=88)
+    shown.save(buffer, format="JPEG", quality=90, subsampling=0)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

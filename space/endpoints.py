@@ -59,9 +59,9 @@ def add_endpoints(desk: Desk, query: Query) -> None:
         left_out = [{"source": source, "reason": reason} for source, reason in pages.left_out]
         return {"pages": len(pages.chunks), "left_out": left_out}, own
 
-    text = gr.Textbox(label="text", visible=False)
-    own_pages = gr.Checkbox(label="own_pages", visible=False)
-    pictures = local_only(gr.File(file_count="multiple", file_types=["image"], label="pictures", visible=False))
+    text = gr.Textbox("", label="text", visible=False)
+    own_pages = gr.Checkbox(False, label="own_pages", visible=False)
+    pictures = local_only(gr.File([], file_count="multiple", file_types=["image"], label="pictures", visible=False))
     files = local_only(gr.File(file_count="multiple", label="files", visible=False))
     k = gr.Number(5, label="k", precision=0, visible=False)
     dim = gr.Number(desk.library.dims[0], label="dim", precision=0, visible=False)

@@ -68,7 +68,6 @@ class _Headers(BaseHTTPMiddleware):
 # How the page is launched.
 SERVED: dict[str, Any] = {
     "max_file_size": "10mb",
-    "show_error": True,
     "state_session_capacity": 100,
     "app_kwargs": {"middleware": [Middleware(_Headers)]},
     "theme": THEME,
@@ -86,6 +85,7 @@ def build(desk: Desk, examples: Sequence[QAPair] = (), name: str = "The library"
             "pictures, or both in one question.</p></header>"
         )
         query = lay_out(desk.library, name)
+        add_endpoints(desk, query)  # first, because names are given in this order
         chosen = _examples(examples, query.question) if examples else None
         with gr.Tabs(selected="results") as tabs:
             with gr.Tab("Results", id="results"):
@@ -98,7 +98,6 @@ def build(desk: Desk, examples: Sequence[QAPair] = (), name: str = "The library"
                 pages_tab(desk, query)
             with gr.Tab("About", id="about"):
                 about_tab(desk)
-        add_endpoints(desk, query)
     return page
 
 
