@@ -8,7 +8,7 @@ EXTRAS := cpu,data,train,space,mteb,dev
 # Small models are fastest on one thread; two threads that wait actively slow each other down.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test pytest test-floor test-full bench-env lint data stage1 feedback stage2 index benchmark reader clean
+.PHONY: demo test pytest test-floor test-full test-browser bench-env lint data stage1 feedback stage2 index benchmark reader clean
 
 demo: $(INSTALLED)  ## Train, align, index and ask, on the Almanac: one table at the end
 	$(BIN)/python train_scripts/demo.py
@@ -30,6 +30,13 @@ bench-env: build/constraints-full.txt  ## Where benchmarks run beside their riva
 build/constraints-full.txt: constraints.txt
 	mkdir -p build
 	sed 's/^torch==.*/torch==2.14.1\ntorchvision==0.29.1/' $< > $@
+
+test-browser: $(INSTALLED)  ## The page in headless Chromium; screenshots in runs/screenshots
+	@command -v chromium > /dev/null || { test "$$(id -u)" = 0 && apt-get update -qq && \
+	  apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; } || \
+	  { echo "This needs Chromium: apt-get install chromium fonts-dejavu-core"; exit 1; }
+	$(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) -e ".[$(EXTRAS),browser]"
+	HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 $(BIN)/python -m pytest -m browser tests/test_browser.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 MAX_BYTES = 32 * 2**20
 MAX_PIXELS = 64_000_000
@@ -79,8 +79,9 @@ def _open(source: Any) -> Image.Image:
                 warnings.simplefilter("error", Image.DecompressionBombWarning)
                 image = Image.open(io.BytesIO(data), formats=FORMATS)
         except Exception as error:  # Pillow raises a dozen kinds for broken headers
+            why = "of no known format" if isinstance(error, UnidentifiedImageError) else error
             raise BadImage(
-                f"{_describe(source)} cannot be read ({error}). Known formats: {', '.join(FORMATS)}."
+                f"{_describe(source)} cannot be read ({why}). Known formats: {', '.join(FORMATS)}."
             ) from error
     width, height = image.size
     if min(width, height) < 1 or width * height > MAX_PIXELS:

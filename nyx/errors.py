@@ -1,4 +1,4 @@
-"""How programs end when the user can put it right: one line on stderr, no traceback, exit status 1."""
+"""How programs end when the user can put it right: one line on stderr, no traceback, exit status 2."""
 
 import errno
 import sys
@@ -14,4 +14,4 @@ def plain_errors() -> Iterator[None]:
     except (ValueError, OSError, ImportError) as error:
         remedy = " Make room, and run it again." if getattr(error, "errno", None) == errno.ENOSPC else ""
         sys.stderr.write(f"Error: {' '.join(str(error).split())}{remedy}\n")
-        sys.exit(1)
+        sys.exit(2)

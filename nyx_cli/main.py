@@ -36,6 +36,6 @@ app.command("publish")(publish_command)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run a command; what the user can put right is one line on stderr and exit status 1."""
+    """Run a command; what the user can put right is one line on stderr and exit status 2."""
     with plain_errors():
         app(args=argv)

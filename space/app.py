@@ -1,95 +1,108 @@
-"""A search page: ask in words, with pictures or both; see the best chunks with their pictures in place.
+"""A search page: ask in words, with pictures or both; see what is found, compare, let a reader answer, try own pages.
 
 python space/app.py                                        # what `make demo` left
 python space/app.py --model org/nyx --dataset org/nyxqa    # a published retriever and corpus
-python space/app.py --index index/                         # what `nyx index` wrote
+python space/app.py --index index/ --reader http://localhost:8000/v1
 """
 
 import argparse
 import logging
 import os
-from typing import Any
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from random import Random
 
 import gradio as gr
 
-from modeling_nyx import BadImage, load_image, to_content
-from nyx.index import Hit, Index
-from nyx.models import fingerprint, load_encoder
-from nyx.records import Chunk, load_records
+from dataset_builders.almanac import TINY_VLM
+from dataset_builders.schema import QAPair, read_records
+from desk import Desk, read_card, working_examples
+from library import Retriever, is_checkpoint, open_library
+from nyx.errors import plain_errors
+from nyx.reader import Reader
+from nyx.records import load_records
+from page import SERVED, build, missing
 
-DEMO_INDEX = "runs/demo/index"
-UPLOAD_LIMIT = "10mb"
-LONGEST_QUESTION = 2000
-MOST_PICTURES = 4
-HOUR = 3600
+logger = logging.getLogger(__name__)
+
+DEMO = "runs/demo"
+QUESTIONS = 500  # of which examples are chosen
+SETTINGS = {
+    "model": "folder or repository of the retriever; the index's own unless named",
+    "index": f"folder that `nyx index` wrote; {DEMO}/index unless named",
+    "dataset": "folder or repository whose corpus is embedded, instead of an index",
+    "split": "which of the dataset's corpora; test unless named",
+    "reader": "vision-language model that answers: a folder or name, URL#MODEL of a server, or none",
+    "compare": "a second retriever, to compare with; none: no second one",
+}
+NONE = "none"
 
 
-def open_index(model: str, index: str, dataset: str, split: str) -> tuple[Any, Index]:
-    """Return an encoder, and an index that it made: the one in a folder, or a new one of a dataset's corpus."""
-    if not dataset:
-        name = model or Index.open(index).model_name
-        return load_encoder(name), Index.open(index, model_name=name, revision=fingerprint(name))
-    if not model:
-        raise ValueError(f"Which model embeds {dataset}? Name it with --model (or NYX_MODEL).")
-    encoder, chunks = load_encoder(model), list(load_records(Chunk, dataset, "corpus", split))
-    vectors = encoder.encode_documents([chunk.content for chunk in chunks], show_progress=True)
-    return encoder, Index.of(chunks, vectors, model_name=model)
+def open_desk(model: str, index: str, dataset: str, split: str, reader: str, compare: str) -> Desk:
+    """Open what is named, and what the demo left where nothing is. Nothing is downloaded that isn't named.
 
-
-def build(encoder: Any, index: Index) -> gr.Blocks:
-    """Lay out the page. Uploads are read as pictures or refused; what is shown is encoded anew, text as plain text."""
-
-    def search(question: dict[str, Any], count: int) -> list[dict[str, Any]]:
-        pictures, words = question["files"], question["text"].strip()
-        if len(pictures) > MOST_PICTURES or len(words) > LONGEST_QUESTION:
-            raise gr.Error(f"At most {MOST_PICTURES} pictures and {LONGEST_QUESTION} characters.")
+    Raises `ValueError` or `OSError` for a library that isn't there.
+    """
+    demo = not (model or index or dataset)
+    library = open_library(model, index or f"{DEMO}/index", dataset, split or "test", lambda *_: None)
+    if demo:
+        # What `make demo` leaves beside its index; the reader comes with the package.
+        reader = reader or (str(TINY_VLM) if is_checkpoint(str(TINY_VLM)) else NONE)
+        compare = compare or (f"{DEMO}/stage1" if is_checkpoint(f"{DEMO}/stage1") else NONE)
+    rival = Retriever.load(compare) if compare not in ("", NONE) else None
+    desk = Desk(library, rival, card=read_card(library.index.model_name))
+    if reader not in ("", NONE):
         try:
-            items: list[Any] = [{"type": "image", "image": load_image(path)} for path in pictures]
-            content = to_content([*items, *([words] if words else [])])
-            hits = index.search(encoder.encode_queries([content]), int(count))[0]
-        except BadImage as error:
-            # Its message names the upload's place on this machine.
-            raise gr.Error("That picture cannot be read. JPEG, PNG, WebP, GIF and BMP can.") from error
-        except ValueError as error:
-            raise gr.Error(str(error)) from error
-        return [message(rank, hit) for rank, hit in enumerate(hits, 1)]
-
-    with gr.Blocks(title="Nyx", analytics_enabled=False, delete_cache=(HOUR, HOUR)) as page:
-        gr.Markdown(f"# Nyx\n\n{len(index.chunks)} chunks, searched with `{index.model_name}`.")
-        question = gr.MultimodalTextbox(
-            label="Question", placeholder="Words, pictures, or both", file_types=["image"], file_count="multiple"
-        )
-        count = gr.Slider(1, 20, value=5, step=1, label="Results")
-        results = gr.Chatbot(
-            label="Results", height=640, render_markdown=False, group_consecutive_messages=False, feedback_options=None
-        )
-        question.submit(search, [question, count], results, api_name="search")
-    page.queue(max_size=32, default_concurrency_limit=1)
-    return page
+            desk.reader, desk.reader_name = Reader.open(reader, timeout=60.0, retries=1), _short(reader)
+        except (ValueError, OSError) as error:
+            # Search works without it.
+            desk.reader_error = f"The reader cannot be opened: {error}"
+            logger.warning(desk.reader_error)
+    return desk
 
 
-def message(rank: int, hit: Hit) -> dict[str, Any]:
-    """Show a result: its rank, cosine and source, then its texts and pictures in their order."""
-    parts: list[Any] = [f"{rank} · {hit.score:.3f} · {hit.source}"]
-    for item in hit.content:
-        parts.append(item["text"] if item["type"] == "text" else gr.Image(load_image(item["image"]), format="png"))
-    return {"role": "assistant", "content": parts}
+def _short(reader: str) -> str:
+    return reader.rpartition("#")[2] if reader.startswith(("http://", "https://")) else Path(reader).name
 
 
-def main() -> None:
+def questions(dataset: str, index: str, split: str) -> Iterator[QAPair]:
+    """Yield questions about the library, in any order: the dataset's, or those that lie beside the demo's index."""
+    beside = Path(index or f"{DEMO}/index").resolve().parent / "nyxqa" / "qa" / f"{split or 'test'}.parquet"
+    if dataset:
+        found = load_records(QAPair, dataset, "qa", split or "test")
+    else:
+        found = read_records(QAPair, beside) if beside.is_file() else iter(())
+    yield from Random(0).sample(some := list(islice(found, QUESTIONS)), len(some))
+
+
+def make_page(argv: Sequence[str] | None = None) -> gr.Blocks:
+    """Read the settings and build the page.
+
+    What is missing ends a command that names it; a page that is set by variables, as a Space is, says so itself.
+    """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default, words in (
-        ("model", "", "folder or repository of the retriever; the index's own unless named"),
-        ("index", DEMO_INDEX, "folder that `nyx index` wrote"),
-        ("dataset", "", "folder or repository whose corpus is embedded, instead of an index"),
-        ("split", "test", "which of the dataset's corpora"),
-    ):
+    for name, words in SETTINGS.items():
         variable = f"NYX_{name.upper()}"
-        parser.add_argument(f"--{name}", default=os.environ.get(variable, default), help=f"{words} (or {variable})")
-    args = parser.parse_args()
+        parser.add_argument(f"--{name}", default=os.environ.get(variable, ""), help=f"{words} (or {variable})")
+    args = parser.parse_args(argv)
+    try:
+        desk = open_desk(**vars(args))
+    except (ValueError, OSError) as error:
+        if any(getattr(args, name) != os.environ.get(f"NYX_{name.upper()}", "") for name in SETTINGS):
+            raise
+        logger.warning(error)
+        return missing(str(error))
+    shown = working_examples(desk, questions(args.dataset, args.index, args.split))
+    logger.info("%d pages, %s; reader: %s", len(desk.library), desk.library.retriever.name, desk.reader_name or NONE)
+    return build(desk, shown)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    page = build(*open_index(args.model, args.index, args.dataset, args.split))
-    page.launch(max_file_size=UPLOAD_LIMIT, show_error=True)
+    logging.getLogger("faiss").setLevel(logging.WARNING)
+    with plain_errors():
+        make_page(argv).launch(**SERVED)
 
 
 if __name__ == "__main__":

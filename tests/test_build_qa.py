@@ -174,7 +174,7 @@ def test_a_server_that_misbehaves_for_some_pages_costs_their_pairs_alone(misbeha
 def test_no_server_is_one_line_and_no_folder_of_pages(tmp_path, capsys):
     with pytest.raises(SystemExit) as end:
         main(["build-qa", str(tmp_path), "-o", str(tmp_path / "out"), "--reader", "http://127.0.0.1:9/v1"])
-    assert end.value.code == 1 and "cannot be reached" in capsys.readouterr().err
+    assert end.value.code == 2 and "cannot be reached" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not WEBDOCS.is_file(), reason="the pack of web documents is not here")

@@ -35,7 +35,7 @@ def refused(*arguments, capsys) -> str:
     with pytest.raises(SystemExit) as end:
         main([str(argument) for argument in arguments])
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert end.value.code == 1 and error.startswith("Error: ")
+    assert end.value.code == 2 and error.startswith("Error: ")
     return error
 
 

@@ -236,7 +236,7 @@ def test_the_command(dataset, capsys):
     assert "nyx feedback runs/demo/nyxqa --retriever runs/demo/stage1" in capsys.readouterr().out
     with pytest.raises(SystemExit) as end:
         main(["feedback", str(dataset), *flags[:3], f"http://127.0.0.1:{free_port()}/v1"])
-    assert end.value.code == 1 and "cannot be reached" in capsys.readouterr().err
+    assert end.value.code == 2 and "cannot be reached" in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -211,7 +211,7 @@ def test_the_command_leaves_a_folder_that_loads(tmp_path, capsys):
     assert load_dataset(str(output), split="validation", streaming=True).features == features(QAPair)
     with pytest.raises(SystemExit) as end:
         main(["convert", "squad", "-o", str(output)])
-    assert end.value.code == 1 and "Unknown set 'squad'; expected one of hotpotqa, " in capsys.readouterr().err
+    assert end.value.code == 2 and "Unknown set 'squad'; expected one of hotpotqa, " in capsys.readouterr().err
 
 
 def multihop(name: str) -> list[dict]:

@@ -128,13 +128,13 @@ def test_the_demo_searches_what_was_published(published, dataset, tmp_path):
     try:
         wait_for(f"http://127.0.0.1:{port}/config", process)
         client = Client(f"http://127.0.0.1:{port}", verbose=False, download_files=str(tmp_path))
-        (message,) = client.predict({"text": TEXT, "files": []}, 1, api_name="/search")
+        (hit,) = client.predict(text=TEXT, k=1, api_name="/search")
     finally:
         process.kill()
         process.wait()
-    texts = [part["text"] for part in message["content"] if part["type"] == "text"]
-    chunks = {chunk.source for chunk in read_records(Chunk, dataset / "corpus" / "test.parquet")}
-    assert re.match(r"1 · 0\.\d+ · (.*)", texts[0])[1] in chunks and len(texts) > 1
+    (chunk,) = [each for each in read_records(Chunk, dataset / "corpus" / "test.parquet") if each.id == hit["id"]]
+    assert hit["source"] == chunk.source
+    assert [item["type"] for item in hit["content"]] == [item["type"] for item in chunk.content]
 
 
 def free_port() -> int:
@@ -153,10 +153,15 @@ def wait_for(address: str, process: subprocess.Popen) -> None:
     raise TimeoutError(address)
 
 
-def test_a_space_brings_what_it_imports(hub, tmp_path):
+def test_a_space_brings_what_it_imports(hub, tmp_path, monkeypatch):
+    monkeypatch.setenv("NYX_MODEL", "org/nyx")
     publish("space", ROOT / "space", "org/nyx-demo")
     files = hub.files("space", "org/nyx-demo")
-    assert {"app.py", "README.md", "requirements.txt", "nyx/index.py", "modeling_nyx/modeling_nyx.py"} <= set(files)
+    brought = {"nyx/index.py", "modeling_nyx/modeling_nyx.py", "dataset_builders/pdf.py"}
+    assert {path.name for path in (ROOT / "space").iterdir() if path.is_file()} | brought <= set(files)
+    header = yaml.safe_load(files["README.md"].decode().split("---")[1])
+    assert header["models"] == ["org/nyx"] and header["datasets"] == []
+    assert header["thumbnail"].endswith("/spaces/org/nyx-demo/resolve/main/thumbnail.jpg")
     (tmp_path / "app.py").write_text("import nyx.absent")
     shutil.copy(ROOT / "space" / "README.md", tmp_path)
     with pytest.raises(ValueError, match="does not load back: .*No module named 'nyx.absent'"):
@@ -293,4 +298,4 @@ def test_errors_are_one_line(name, token, message, dataset, tmp_path, monkeypatc
         main(["publish", "dataset", str(dataset), name])
     told = capsys.readouterr()
     (line,) = told.err.strip().splitlines()
-    assert end.value.code == 1 and told.out == "" and line.startswith("Error: ") and message in line
+    assert end.value.code == 2 and told.out == "" and line.startswith("Error: ") and message in line

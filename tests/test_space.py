@@ -1,34 +1,48 @@
-"""The demo's page answers over HTTP as a browser would ask; uploads are limited, what is shown is encoded anew."""
+"""The page answers over HTTP as a browser would ask: in order, in JSON, one visitor apart from another, and safely."""
 
-import importlib.util
+import base64
 import io
+import logging
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from configparser import ConfigParser
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 import yaml
 from gradio_client import Client, handle_file
+from lxml import html
 from PIL import Image
 
+from dataset_builders.schema import QAPair
 from nyx.index import Index
 from nyx.models import fingerprint
+from nyx.reader import Prompt, Reader
 from nyx.records import Chunk, image_bytes, write_records
 from tests.conftest import colored, picture, text
 
 SPACE = Path(__file__).parents[1] / "space"
-EVIL = "<script>alert(1)</script> ![x](http://attacker.invalid/?q=1)"
+# Its modules lie beside app.py, as a Space has them.
+sys.path.insert(0, str(SPACE))
 
+import app  # noqa: E402
+import cards  # noqa: E402
+from desk import Desk, working_examples  # noqa: E402
+from library import Library, Retriever  # noqa: E402
+from page import SERVED, build  # noqa: E402
+from questions import read_question  # noqa: E402
+from uploads import MOST_CHUNKS, read_pages  # noqa: E402
 
-def load_app():
-    spec = importlib.util.spec_from_file_location("app", SPACE / "app.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+EVIL = (
+    "<script>alert(1)</script> <img src=x onerror=alert(1)> ![x](http://attacker.invalid/?q=1) "
+    "[y](javascript:alert(1)) "
+    "<svg onload=alert(1)> ${alert(1)} {{constructor.constructor('alert(1)')()}} </span></article>"
+)
 
 
 @pytest.fixture(scope="module")
@@ -42,82 +56,278 @@ def chunks() -> list[Chunk]:
 
 
 @pytest.fixture(scope="module")
-def address(model, chunks, tmp_path_factory):
-    app = load_app()
+def desk(model, model_folder, chunks) -> Desk:
     vectors = model.encode_documents([chunk.content for chunk in chunks])
+    library = Library(Retriever(model, "tiny"), Index.of(chunks, vectors, model_name="tiny"))
+    return Desk(library, reader=Reader.from_pretrained(model_folder), reader_name="tiny reader")
+
+
+@pytest.fixture(scope="module")
+def address(desk, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("gradio")))
-        page = app.build(model, Index.of(chunks, vectors, model_name="tiny"))
-        _, address, _ = page.launch(prevent_thread_lock=True, quiet=True, max_file_size="100kb", show_error=True)
+        page = build(desk)
+        _, address, _ = page.launch(prevent_thread_lock=True, quiet=True, **SERVED)
         yield address
         page.close()
 
 
-@pytest.fixture(scope="module")
-def client(address, tmp_path_factory) -> Client:
-    return Client(address, verbose=False, download_files=str(tmp_path_factory.mktemp("downloads")))
+@pytest.fixture
+def client(address, tmp_path) -> Client:
+    """A visitor: every client is a session of its own."""
+    return Client(address, verbose=False, download_files=str(tmp_path))
 
 
-def ask(client: Client, words: str = "", files: list[Path] = [], count: int = 3) -> list[dict]:  # noqa: B006
-    question = {"text": words, "files": [handle_file(str(path)) for path in files]}
-    return client.predict(question, count, api_name="/search")
+def search(client: Client, words: str = "", files: list[Path] = [], k: int = 3, **more) -> list[dict]:  # noqa: B006
+    pictures = [handle_file(str(path)) for path in files]
+    return client.predict(text=words, pictures=pictures, k=k, api_name="/search", **more)
 
 
-def parts(message: dict) -> list:
-    return [part["text"] if part["type"] == "text" else Path(part["value"]) for part in message["content"]]
+def shown(item: dict) -> Image.Image:
+    head, _, data = item["url"].partition(",")
+    assert head == "data:image/jpeg;base64"
+    return Image.open(io.BytesIO(base64.b64decode(data)))
 
 
-def test_a_result_shows_its_texts_and_pictures_in_order(client, chunks, model):
-    messages = ask(client, "First this:")
-    assert len(messages) == 3
+def test_results_come_with_texts_and_pictures_in_order(client, chunks, model):
+    found = search(client, "First this:")
     query = model.encode_queries(["First this:"])
     scores = (query @ model.encode_documents([chunk.content for chunk in chunks]).T)[0]
-    for rank, (message, place) in enumerate(zip(messages, (-scores).argsort(), strict=True), 1):
-        head, *shown = parts(message)
-        assert head == f"{rank} · {scores[place]:.3f} · {place}.md"
-        for part, item in zip(shown, chunks[place].content, strict=True):
+    assert [hit["id"] for hit in found] == [str(place) for place in (-scores).argsort()]
+    for rank, hit in enumerate(found, 1):
+        place = int(hit["id"])
+        assert hit["rank"] == rank and hit["source"] == f"{place}.md" and abs(hit["score"] - scores[place]) < 1e-6
+        for got, item in zip(hit["content"], chunks[place].content, strict=True):
             if item["type"] == "text":
-                assert part == item["text"]
+                assert got == item
             else:
-                assert Image.open(part).convert("RGB").tobytes() == item["image"].tobytes()
+                difference = np.abs(np.asarray(shown(got), int) - np.asarray(item["image"], int))
+                assert difference.mean() < 8  # it was encoded anew
+
+
+def test_a_smaller_dimension_searches_by_the_prefix(client, chunks, model):
+    query = model.encode_queries(["First this:"])[0, :16]
+    pages = model.encode_documents([chunk.content for chunk in chunks])[:, :16]
+    scores = pages @ query / np.linalg.norm(pages, axis=1) / np.linalg.norm(query)
+    assert np.abs([hit["score"] for hit in search(client, "First this:", dim=16)] - np.sort(scores)[::-1]).max() < 1e-5
+    with pytest.raises(Exception, match="dim is 65; expected 1 to 64"):
+        search(client, "x", dim=65)
+
+
+def test_pictures_stand_where_marks_say(tmp_path):
+    for seed in (1, 2, 3):
+        colored(40, 40, seed).save(tmp_path / f"{seed}.png")
+    paths = [tmp_path / f"{seed}.png" for seed in (1, 2, 3)]
+    content = read_question("A wing like [3] on a body like [1], see [7].", paths)
+    kinds = [item["text"] if item["type"] == "text" else item["image"].tobytes() for item in content]
+    one, two, three = (colored(40, 40, seed).tobytes() for seed in (1, 2, 3))
+    assert kinds == [two, "A wing like ", three, " on a body like ", one, ", see [7]."]
 
 
 def test_a_picture_may_ask(client, model, chunks, tmp_path):
     colored(56, 56, 3).save(tmp_path / "moth.png")
-    (message,) = ask(client, "What is this?", [tmp_path / "moth.png"], count=1)
-    query = model.encode_queries([[picture(56, 56, 3), text("What is this?")]])
+    (hit,) = search(client, "Is [1] here?", [tmp_path / "moth.png"], k=1)
+    query = model.encode_queries([[text("Is "), picture(56, 56, 3), text(" here?")]])
     scores = (query @ model.encode_documents([chunk.content for chunk in chunks]).T)[0]
-    assert parts(message)[0] == f"1 · {scores.max():.3f} · {scores.argmax()}.md"
+    assert hit["id"] == str(scores.argmax()) and abs(hit["score"] - scores.max()) < 1e-6
+
+
+def test_the_reader_answers_from_fenced_documents(client, desk, chunks):
+    told = client.predict(text="Where does it live?", documents=2, api_name="/ask")
+    given = [chunks[int(hit["id"])].content for hit in told["documents"]]
+    prompt = Prompt(given, [text("Where does it live?")], fenced=True)
+    assert len(given) == 2 and told["answer"] == desk.reader.answer([prompt])[0]
+
+
+def bomb(path: Path, side: int) -> Path:
+    """Write a small file of a large picture."""
+    Image.new("1", (side, side)).save(path)
+    assert path.stat().st_size < 100_000
+    return path
 
 
 def test_bad_questions_are_refused_without_a_path(client, tmp_path):
-    (tmp_path / "page.png").write_bytes(b"<html>")
-    with pytest.raises(Exception, match="picture cannot be read") as refusal:
-        ask(client, "x", [tmp_path / "page.png"])
-    assert "/tmp" not in str(refusal.value)
-    with pytest.raises(Exception, match="Empty content"):
-        ask(client)
-    with pytest.raises(Exception, match="At most 4 pictures and 2000 characters"):
-        ask(client, "x" * 2001)
+    (tmp_path / "page.png").write_bytes(b"\x7fELF" + bytes(100))
+    for files, reason in (
+        ([tmp_path / "page.png"], "Picture 1 cannot be read: JPEG, PNG, WebP, GIF and BMP can"),
+        ([bomb(tmp_path / "large.png", 5001)], "Picture 1 has 5001×5001 pixels; at most 25 million"),
+        ([bomb(tmp_path / "bomb.png", 20000)], "Picture 1 cannot be read: .* up to 25 million"),
+    ):
+        with pytest.raises(Exception, match=reason) as refusal:
+            search(client, "x", files)
+        assert str(tmp_path) not in str(refusal.value) and "gradio" not in str(refusal.value)
+    with pytest.raises(Exception, match="Ask in words, with pictures, or both"):
+        search(client)
+    with pytest.raises(Exception, match="At most 4 pictures and 2000 characters; 0 and 2001 came"):
+        search(client, "x" * 2001)
+    with pytest.raises(Exception, match="There are no pages of yours yet"):
+        search(client, "x", own_pages=True)
 
 
-def test_large_uploads_are_refused(address):
-    data = {"files": ("moth.png", io.BytesIO(os.urandom(200_000)))}
-    assert httpx.post(f"{address}gradio_api/upload", files=data).status_code == 413
+def test_large_uploads_are_refused_before_they_are_read(address):
+    data = {"files": ("moth.png", io.BytesIO(bytes(100 * 2**20)))}
+    refusal = httpx.post(f"{address}gradio_api/upload", files=data)
+    assert refusal.status_code == 413 and "exceeded maximum allowed" in refusal.text.lower()
 
 
 def test_no_file_of_this_machine_is_served(address):
-    for path in ("/etc/passwd", str(SPACE / "app.py"), str(Path(__file__))):
-        assert httpx.get(f"{address}gradio_api/file={path}").status_code in (403, 404)
+    for path in ("/etc/passwd", "../../../../etc/passwd", "..%2f..%2fetc%2fpasswd", str(SPACE / "app.py"), __file__):
+        assert httpx.get(f"{address}gradio_api/file={path}").status_code in (403, 404), path
 
 
-def test_texts_are_shown_as_text(address):
-    components = httpx.get(f"{address}config").json()["components"]
-    (results,) = [each["props"] for each in components if each["type"] == "chatbot"]
-    assert results["render_markdown"] is False and results["sanitize_html"] is True
+def called(address: str, endpoint: str, inputs: list) -> str:
+    """Call an endpoint without the client, which would upload a file first that it finds here; returns the events."""
+    made = httpx.post(f"{address}gradio_api/call/{endpoint}", json={"data": inputs}).json()
+    return httpx.get(f"{address}gradio_api/call/{endpoint}/{made['event_id']}", timeout=30).text
 
 
-def test_an_index_is_opened_or_made_of_a_datasets_corpus(model, chunks, tmp_path):
+def called_with(address: str, path: str) -> Iterator[str]:
+    file = {"path": path, "meta": {"_type": "gradio.FileData"}}
+    yield called(address, "search", ["x", [file], 1, 64, False])
+    yield called(address, "read_pages", [[file]])
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../../../../../../etc/passwd", str(SPACE / "thumbnail.jpg")])
+def test_no_file_of_this_machine_is_read(address, path):
+    assert "event: complete" in called(address, "search", ["x", [], 1, 64, False])
+    for told in called_with(address, path):
+        assert "event: error" in told and "event: complete" not in told
+        assert "root:" not in told and str(SPACE.parent) not in told
+
+
+def test_no_address_is_fetched(address):
+    for place in ("http://attacker.invalid/moth.png", f"{address}config"):
+        for told in called_with(address, place):
+            assert "event: error" in told and "No address is fetched" in told
+
+
+def test_what_is_found_becomes_no_markup(chunks):
+    for number, source in enumerate((EVIL, "javascript:alert(1)", 'https://site.invalid/" onclick="alert(1)', None)):
+        hit = cards.Hit(str(number), 0.5, chunks[2].content, source)
+        page = html.fromstring(
+            cards.results([hit], [hit]) + cards.answers([([1], EVIL)]) + cards.left_out([(EVIL, EVIL)])
+        )
+        elements = list(page.iter())
+        assert {each.tag for each in elements} <= set("div article header span a img small ul li b".split())
+        for each in elements:
+            assert not any(name.startswith("on") for name in each.attrib)
+            assert each.get("src", "data:image/jpeg;base64,").startswith("data:image/jpeg;base64,")
+            assert each.get("href", "https://").startswith("https://")
+        assert EVIL in page.xpath("string(//div[@class='nyx-flow'])")
+
+
+def test_the_browser_is_told_to_load_nothing_from_elsewhere(address):
+    headers = httpx.get(address).headers
+    assert "img-src 'self' data: blob:;" in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+    assert "googleapis" not in httpx.get(f"{address}theme.css").text
+
+
+@pytest.fixture
+def own_pages(tmp_path) -> list[Path]:
+    folder = tmp_path / "own"
+    folder.mkdir()
+    colored(60, 60, 7).save(folder / "wing.png")
+    (folder / "notes.md").write_text("# Notes\n\nIt flies in May. ![](wing.png) ![](http://attacker.invalid/a.png)\n")
+    (folder / "page.html").write_text("<p>It lives by the lagoon.<script>alert(1)</script></p>")
+    (folder / "tool.png").write_bytes(b"MZ" + bytes(100))
+    return sorted(folder.iterdir())
+
+
+def test_visitors_search_their_own_pages_and_nobody_elses(address, client, own_pages, tmp_path):
+    told = client.predict(files=[handle_file(str(path)) for path in own_pages], api_name="/read_pages")
+    assert told["pages"] == 2 and not Path(str(told)).is_absolute()
+    reasons = {each["source"]: each["reason"] for each in reversed(told["left_out"])}
+    assert reasons["notes.md"].startswith("remote picture not fetched")
+    assert "picture 'tool.png' cannot be read (of no known format)" in reasons["tool.png"]
+    found = search(client, "It lives by the lagoon.", own_pages=True)
+    assert sorted(hit["source"] for hit in found) == ["notes.md", "page.html"]
+    (notes,) = [hit["content"] for hit in found if hit["source"] == "notes.md"]
+    assert [item["type"] for item in notes] == ["text", "image"]
+    assert all(hit["source"].startswith(("0", "1", "2")) for hit in search(client, "It lives by the lagoon."))
+    other = Client(address, verbose=False, download_files=str(tmp_path))
+    with pytest.raises(Exception, match="There are no pages of yours yet"):
+        search(other, "It lives by the lagoon.", own_pages=True)
+
+
+def test_uploads_are_bounded_and_leave_nothing(own_pages, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "t"))
+    (tmp_path / "t").mkdir()
+    pages = read_pages(own_pages, lambda *_: None)
+    assert len(pages.chunks) == 2 and pages.files == 4
+    twin = tmp_path / "notes.md"
+    twin.write_text("Another page.")
+    (tmp_path / "run.exe").write_bytes(b"MZ")
+    paths = [
+        *own_pages,
+        twin,
+        tmp_path / "run.exe",
+        bomb(tmp_path / "bomb.png", 5001),
+        bomb(tmp_path / "b.png", 20000),
+    ]
+    reasons = dict(reversed(read_pages(paths, lambda *_: None).left_out))
+    assert reasons["run.exe"].startswith(".exe; expected .md")
+    assert reasons["bomb.png"] == "picture of more than 25 million pixels" and "b.png" in reasons
+    assert "another upload has its name" in [
+        reason for source, reason in read_pages(paths, lambda *_: None).left_out if source == "notes.md"
+    ]
+    assert not any(str(tmp_path) in reason for reason in reasons.values())
+    (tmp_path / "long.md").write_text(
+        "\n\n".join(f"Page {number}. " + "word " * 190 for number in range(MOST_CHUNKS + 5))
+    )
+    long = read_pages([tmp_path / "long.md"], lambda *_: None)
+    assert len(long.chunks) == MOST_CHUNKS and long.left_out == [
+        ("the rest", f"more than {MOST_CHUNKS} pieces of page")
+    ]
+    with pytest.raises(ValueError, match="At most 20 files, 40 MB together; 21 of"):
+        read_pages([twin] * 21, lambda *_: None)
+    with pytest.raises(ValueError, match="Choose files first"):
+        read_pages([], lambda *_: None)
+    assert list((tmp_path / "t").iterdir()) == []
+
+
+def test_twenty_searches_at_once_all_answer(client, chunks):
+    jobs = [client.submit(text=f"Question {number}", k=2, api_name="/search") for number in range(20)]
+    assert [len(job.result(timeout=60)) for job in jobs] == [2] * 20
+
+
+def test_examples_are_questions_that_come_out_right(desk, chunks):
+    best = search_first(desk, "First this:")
+    answer, _ = desk.answer([text("First this:")], desk.library.search(*embedded(desk, "First this:"))[0])
+    questions = [
+        pair("wrong page", "First this:", ["absent"], [answer]),
+        pair("wrong answer", "First this:", [best], [f"not {answer}"]),
+        pair("right", "First this:", [best], [answer or "?"]),
+        pair("right", "again", [best], [answer]),
+    ]
+    chosen = working_examples(desk, questions)
+    assert [each.kind for each in chosen] == (["right"] if answer else [])
+    alone = working_examples(Desk(desk.library), questions)
+    assert [each.kind for each in alone] == ["wrong answer", "right"]
+
+
+def embedded(desk: Desk, words: str) -> tuple[np.ndarray, int, int]:
+    return desk.library.embed([text(words)])[0], 3, desk.library.dims[0]
+
+
+def search_first(desk: Desk, words: str) -> str:
+    return desk.library.search(*embedded(desk, words))[0][0].id
+
+
+def pair(kind: str, words: str, gold: list[str], answers: list[str]) -> QAPair:
+    return QAPair("q", [text(words)], answers, [], None, gold, "text", kind)
+
+
+def test_every_endpoint_says_what_it_takes(client):
+    endpoints = client.view_api(return_format="dict")["named_endpoints"]
+    assert set(endpoints) == {"/search", "/ask", "/read_pages"}
+    for name, words in (("/search", "reading order"), ("/ask", "the reader's words"), ("/read_pages", "own_pages")):
+        assert words in endpoints[name]["description"]
+    names = [each["parameter_name"] for each in endpoints["/search"]["parameters"]]
+    assert names == ["text", "pictures", "k", "dim", "own_pages"]
+
+
+def test_what_is_named_is_opened(model, chunks, tmp_path, monkeypatch):
     name = str(tmp_path / "model")
     model.save_pretrained(name)
     folder = tmp_path / "nyxqa"
@@ -125,32 +335,47 @@ def test_an_index_is_opened_or_made_of_a_datasets_corpus(model, chunks, tmp_path
     write_records(stored, folder / "corpus" / "test.parquet")
     header = {"configs": [{"config_name": "corpus", "data_files": [{"split": "test", "path": "corpus/test.parquet"}]}]}
     (folder / "README.md").write_text(f"---\n{yaml.safe_dump(header)}---\n")
-    app = load_app()
-    _, index = app.open_index(name, "", str(folder), "test")
-    assert index.chunks == stored
-    Index.create(tmp_path / "index", stored, index.vectors, model_name=name, revision=fingerprint(name))
-    _, opened = app.open_index("", str(tmp_path / "index"), "", "")
-    assert opened.chunks == stored and (opened.vectors == index.vectors).all()
+    made = app.open_desk(name, "", str(folder), "", "", "")
+    assert made.library.index.chunks == stored and made.reader is None and made.rival is None
+    vectors = made.library.index.vectors
+    Index.create(tmp_path / "index", stored, vectors, model_name=name, revision=fingerprint(name))
+    opened = app.open_desk("", str(tmp_path / "index"), "", "", str(tmp_path / "none"), name)
+    assert opened.library.index.chunks == stored and (opened.library.index.vectors == vectors).all()
+    assert "cannot be opened" in opened.reader_error
+    assert (opened.other(lambda *_: None).index.vectors == vectors).all()
     with pytest.raises(ValueError, match="Name it with --model"):
-        app.open_index("", "", str(folder), "test")
+        app.open_desk("", "", str(folder), "", "", "")
 
 
 def _stored(item: dict) -> dict:
     return item if item["type"] == "text" else {"type": "image", "image": image_bytes(item["image"])}
 
 
-def test_without_what_it_searches_it_says_so(tmp_path):
-    command = [sys.executable, SPACE / "app.py"]
+def test_a_page_without_its_pieces_says_what_to_run(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    for name in app.SETTINGS:
+        monkeypatch.delenv(f"NYX_{name.upper()}", raising=False)
+    with caplog.at_level(logging.WARNING):
+        page = app.make_page([])
+    told = " ".join(str(block.value) for block in page.blocks.values() if hasattr(block, "value"))
+    assert "runs/demo/index holds no index" in told and "make demo" in told and "NYX_DATASET" in told
+    assert "runs/demo/index holds no index" in caplog.text
+
+
+def test_a_command_that_names_what_is_missing_ends(tmp_path):
+    command = [sys.executable, SPACE / "app.py", "--index", "absent"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("NYX_")}
     run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
-    assert run.returncode == 1 and "runs/demo/index holds no index" in run.stderr.splitlines()[-1]
+    assert run.returncode == 2 and "absent holds no index" in run.stderr.splitlines()[-1]
 
 
 def test_requirements_are_the_packages():
     setup = ConfigParser()
     setup.read(SPACE.parent / "setup.cfg")
-    declared = (setup["options"]["install_requires"] + "\n" + setup["options.extras_require"]["cpu"]).split()
+    extras = setup["options.extras_require"]
+    declared = "\n".join([setup["options"]["install_requires"], extras["cpu"], extras["data"]]).split()
     assert set((SPACE / "requirements.txt").read_text().split()) <= set(declared)
     header = yaml.safe_load((SPACE / "README.md").read_text().split("---")[1])
     pinned = re.search(r"^gradio==(.*)$", (SPACE.parent / "constraints.txt").read_text(), re.MULTILINE)
     assert header["sdk_version"] == pinned[1] and header["app_file"] == "app.py"
+    assert len(header["short_description"]) <= 60 and (SPACE / header["thumbnail"]).is_file()

@@ -261,4 +261,4 @@ def test_an_adapter_needs_no_targets_and_leaves_frozen_vision_alone(dataset, tmp
 def test_mistakes_end_in_one_line(script, tmp_path):
     command = [sys.executable, ROOT / "train_scripts" / f"{script}.py", "--dataset", tmp_path / "nowhere"]
     run = subprocess.run([*map(str, command)], capture_output=True, text=True, cwd=tmp_path)
-    assert run.returncode == 1 and "Traceback" not in run.stderr and "Error: " in run.stderr.splitlines()[-1]
+    assert run.returncode == 2 and "Traceback" not in run.stderr and "Error: " in run.stderr.splitlines()[-1]

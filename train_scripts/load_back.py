@@ -19,6 +19,8 @@ from transformers import AutoModel
 from dataset_builders.card import DEFAULT, RECORDS, data_files
 from nyx.records import features
 
+BROUGHT = ("dataset_builders", "nyx", "modeling_nyx")
+
 
 def load_back(kind: str, folder: Path) -> None:
     """Start the process. Raises `ValueError` with its error if the folder doesn't load, or isn't what it says."""
@@ -58,7 +60,7 @@ def dataset(folder: Path) -> None:
 
 def space(folder: Path) -> None:
     """Let the demo import what it needs, all of it from the folder."""
-    code = "import app, nyx, modeling_nyx\nfor module in (app, nyx, modeling_nyx): print(module.__file__)"
+    code = f"import app, {', '.join(BROUGHT)}\nfor each in (app, {', '.join(BROUGHT)}): print(each.__file__)"
     run = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
     if run.returncode != 0:
         raise ValueError(run.stderr.strip().rpartition("\n")[2])

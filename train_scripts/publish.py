@@ -6,10 +6,14 @@ nyx publish space space org/nyx-demo
 """
 
 import json
+import os
 import tempfile
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+
+from huggingface_hub import RepoCard
+from huggingface_hub.constants import ENDPOINT
 
 from dataset_builders.card import CARD, STEPS, card_text, data_files
 from nyx.models import ENCODERS
@@ -27,6 +31,8 @@ MODEL_FILES = (
     "1_Pooling/*.json",
     "2_Normalize/*.json",
 )
+SPACE_FILES = (".py", ".md", ".txt", ".css", ".js", ".jpg")
+THUMBNAIL = "thumbnail.jpg"
 
 
 def publish(
@@ -95,16 +101,26 @@ def _dataset_files(folder: Path) -> Iterator[Path]:
 
 
 def stage_space(folder: Path, name: str, staged: Path) -> None:
-    """Gather the demo's files, and the packages that it imports."""
+    """Gather the demo's files, and the packages that it imports.
+
+    Its header names the model and the dataset that NYX_MODEL and NYX_DATASET do, the same variables as the Space's.
+    """
     if not (folder / "app.py").is_file() or "sdk: gradio" not in (folder / CARD).read_text():
         raise ValueError(f"{folder} is no Space: expected app.py, and README.md with `sdk: gradio` in its header.")
     for path in folder.iterdir():
-        if path.suffix in (".py", ".md", ".txt"):
+        if path.suffix in SPACE_FILES:
             _link(path, folder, staged)
-    for package in ("nyx", "modeling_nyx"):
+    for package in ("dataset_builders", "nyx", "modeling_nyx"):
         source = Path(str(find_spec(package).origin)).parent  # type: ignore[union-attr]
         for path in source.glob("*.py"):
             _link(path, source.parent, staged)
+    card = RepoCard.load(folder / CARD, ignore_metadata_errors=True)
+    for key in ("model", "dataset"):
+        if named := os.environ.get(f"NYX_{key.upper()}"):
+            card.data[f"{key}s"] = [named]
+    card.data["thumbnail"] = f"{ENDPOINT}/spaces/{name}/resolve/main/{THUMBNAIL}"
+    (staged / CARD).unlink()
+    (staged / CARD).write_text(str(card))
 
 
 def _link(path: Path, folder: Path, staged: Path) -> None:
