@@ -1,23 +1,24 @@
-"""An index: a folder with vectors, documents and a manifest; exact search over it.
+"""An index: a folder with vectors, documents and a manifest; search over it, exact or, if it is large, nearly so.
 
 Each save writes a new generation of the files and then replaces the manifest, which names them: after a crash the
-folder holds the old index or the new one. The FAISS index is built from the vectors in memory and never kept.
+folder holds the old index or the new one. Vectors are mapped, not read, into memory. What FAISS needs is built from
+them in memory and never kept.
 """
 
 import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from modeling_nyx.content_nyx import Content, to_content
-from modeling_nyx.modeling_nyx import truncate
+from nyx.funnel import Funnel, Plan, choose
+from nyx.ranking import top_by_dim
 from nyx.records import Chunk, content_id, read_records, write_records
 
 MANIFEST = "manifest.json"
@@ -37,7 +38,7 @@ class Hit:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What the folder holds, and made by which model."""
+    """What the folder holds, made by which model, and how it is searched (None: exactly, or not yet measured)."""
 
     model: str
     revision: str
@@ -47,17 +48,10 @@ class Manifest:
     files: dict[str, str]
     checksums: dict[str, str]
     format: int = FORMAT
+    search: Plan | None = None
 
 
 KINDS = {"model": str, "revision": str, "dim": int, "count": int, "generation": int, "files": dict, "checksums": dict}
-
-
-def _faiss() -> Any:
-    try:
-        import faiss
-    except ImportError as error:
-        raise ImportError("Search needs FAISS: pip install 'nyx-retriever[cpu]' (or [gpu])") from error
-    return faiss
 
 
 def _checksum(path: Path) -> str:
@@ -66,14 +60,19 @@ def _checksum(path: Path) -> str:
 
 
 class Index:
-    """Chunks and their embeddings, searched exactly by cosine."""
+    """Chunks and their embeddings, searched by cosine.
+
+    A large corpus is searched by a funnel, which finds 99 % of what exact search does; `exact=True` finds all.
+    """
 
     def __init__(self, folder: Path, chunks: list[Chunk], vectors: np.ndarray, model_name: str, revision: str) -> None:
         self.folder, self.chunks, self.vectors = folder, chunks, vectors
         self.model_name, self.revision = model_name, revision
         # Which save of the folder this index is, 0 before the first; and whether chunks came since.
         self.generation, self._unsaved = 0, True
-        self._searchers: dict[int, Any] = {}
+        # How to search by whole embeddings, once measured; and what searches by the first so many values of them.
+        self.plan: Plan | None = None
+        self._funnels: dict[int, Funnel | None] = {}
 
     @classmethod
     def create(
@@ -90,7 +89,10 @@ class Index:
 
     @classmethod
     def of(cls, chunks: Sequence[Chunk], vectors: np.ndarray, *, model_name: str, revision: str = "") -> "Index":
-        """Make an index of chunks and their embeddings (chunks, dim) in memory; it has no folder to be saved to."""
+        """Make an index of chunks and their embeddings (chunks, dim) in memory; it has no folder to be saved to.
+
+        Vectors are taken, not copied, where they can be: don't change them afterwards.
+        """
         index = cls(Path(), [], np.empty((0, vectors.shape[-1]), dtype=np.float32), model_name, revision)
         index.add(chunks, vectors)
         return index
@@ -121,15 +123,12 @@ class Index:
                 raise ValueError(
                     f"{path} is missing or damaged: it does not match {MANIFEST}. Index the chunks again."
                 )
-        try:
-            vectors = load_file(folder / Path(manifest.files["vectors"]).name)["vectors"]
-        except (SafetensorError, KeyError) as error:
-            raise ValueError(f"{folder} holds no readable vectors ({error}). Index the chunks again.") from error
+        vectors = _mapped(folder / Path(manifest.files["vectors"]).name)
         chunks = list(read_records(Chunk, folder / Path(manifest.files["documents"]).name))
         if vectors.shape != (len(chunks), manifest.dim):
             raise ValueError(f"{folder} holds vectors of shape {vectors.shape} for {len(chunks)} chunks. Index again.")
         index = cls(folder, chunks, vectors, manifest.model, manifest.revision)
-        index.generation, index._unsaved = manifest.generation, False
+        index.generation, index._unsaved, index.plan = manifest.generation, False, manifest.search
         return index
 
     def add(self, chunks: Sequence[Chunk], vectors: np.ndarray) -> int:
@@ -140,14 +139,18 @@ class Index:
         if vectors.shape != (len(chunks), self.vectors.shape[1]):
             expected = (len(chunks), self.vectors.shape[1])
             raise ValueError(f"Vectors of shape {vectors.shape} came for {len(chunks)} chunks; expected {expected}.")
-        if not np.isfinite(vectors).all() or not np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3):
+        if not np.allclose(
+            np.einsum("ce,ce->c", vectors, vectors), 1, atol=2e-3
+        ):  # no copy; what isn't finite is not 1
             raise ValueError("Vectors must be finite and of norm 1, as the model gives them.")
         known = self.ids
         new = [position for position in distinct(chunks) if chunks[position].id not in known]
-        self._unsaved = self._unsaved or bool(new)
-        self.chunks += [chunks[position] for position in new]
-        self.vectors = np.concatenate([self.vectors, vectors[new].astype(np.float32)])
-        self._searchers.clear()
+        if new:
+            self._unsaved, self.plan = True, None
+            self.chunks += [chunks[position] for position in new]
+            added = (vectors if len(new) == len(chunks) else vectors[new]).astype(np.float32, copy=False)
+            self.vectors = np.concatenate([self.vectors, added]) if len(self.vectors) else added
+            self._funnels.clear()
         return len(new)
 
     @property
@@ -163,13 +166,7 @@ class Index:
         if not self._unsaved:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        old = read_manifest(self.folder) if (self.folder / MANIFEST).exists() else None
-        found = old.generation if old else 0
-        if found != self.generation:
-            raise ValueError(
-                f"{self.folder} was saved by another run since it was opened here (generation {found}; expected "
-                f"{self.generation}). Nothing was written: open it again, and add what it lacks."
-            )
+        old = self._saved()
         generation = self.generation + 1
         files = {"vectors": f"vectors-{generation}.safetensors", "documents": f"documents-{generation}.parquet"}
         aside = self.folder / f".generation-{generation}.partial"
@@ -185,6 +182,7 @@ class Index:
                 generation=generation,
                 files=files,
                 checksums={kind: _checksum(self.folder / name) for kind, name in files.items()},
+                search=self.plan,
             )
             aside.write_text(json.dumps(asdict(manifest), indent=2) + "\n")
         except BaseException:
@@ -196,27 +194,72 @@ class Index:
         for name in old.files.values() if old else ():
             (self.folder / Path(name).name).unlink(missing_ok=True)
 
-    def rank(self, query_vectors: np.ndarray, k: int, dim: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Return positions and cosines of the best k chunks, each (queries, k), by the first `dim` values if given."""
-        if query_vectors.ndim != 2 or query_vectors.shape[1] != self.vectors.shape[1]:
-            raise ValueError(f"Queries of shape {query_vectors.shape}; expected (queries, {self.vectors.shape[1]}).")
+    def prepare(self, queries: np.ndarray | None = None) -> None:
+        """Get ready to search by whole embeddings, which else the first search does.
+
+        The codes of a large corpus are built and, unless the manifest says so already, how to use them is measured: by
+        `queries` (queries, dim) if they are given, else by pages half way between the index's. A saved index keeps
+        what was found.
+        """
+        dim = self.vectors.shape[1]
+        if queries is not None:
+            self._funnels[dim] = choose(self.vectors, dim, self._checked(queries))
+        funnel = self._funnel(dim)
+        if funnel is None or funnel.plan == self.plan:
+            return
+        self.plan = funnel.plan
+        if not self._unsaved and (saved := self._saved()):
+            aside = self.folder / f".{MANIFEST}.partial"
+            aside.write_text(json.dumps(asdict(replace(saved, search=self.plan)), indent=2) + "\n")
+            os.replace(aside, self.folder / MANIFEST)
+
+    def _saved(self) -> Manifest | None:
+        """Return what the folder holds. Raises `ValueError` if that isn't what this index was opened or saved as."""
+        saved = read_manifest(self.folder) if (self.folder / MANIFEST).exists() else None
+        found = saved.generation if saved else 0
+        if found != self.generation:
+            raise ValueError(
+                f"{self.folder} was saved by another run since it was opened here (generation {found}; expected "
+                f"{self.generation}). Nothing was written: open it again, and add what it lacks."
+            )
+        return saved
+
+    def _funnel(self, dim: int) -> Funnel | None:
+        if dim not in self._funnels:
+            plan = self.plan if dim == self.vectors.shape[1] else None
+            self._funnels[dim] = Funnel.build(self.vectors, dim, plan) if plan else choose(self.vectors, dim)
+        return self._funnels[dim]
+
+    def rank(
+        self, query_vectors: np.ndarray, k: int, dim: int | None = None, exact: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return positions and cosines of the best k chunks, each (queries, k), by the first `dim` values if given.
+
+        `exact` compares with every chunk, however large the corpus.
+        """
+        queries = self._checked(query_vectors)
         if k < 1:
             raise ValueError(f"k is {k}; expected at least 1.")
-        if not np.isfinite(query_vectors).all():
-            raise ValueError("Queries must be finite, as the model gives them.")
         dim = self.vectors.shape[1] if dim is None else dim
         if not 1 <= dim <= self.vectors.shape[1]:
             raise ValueError(f"dim is {dim}; expected 1 to {self.vectors.shape[1]}, the size of the embeddings.")
-        if dim not in self._searchers:
-            self._searchers[dim] = _faiss().IndexFlatIP(dim)
-            self._searchers[dim].add(np.ascontiguousarray(truncate(self.vectors, dim)))
-        queries = np.ascontiguousarray(truncate(query_vectors.astype(np.float32), dim))
-        scores, positions = self._searchers[dim].search(queries, min(k, len(self.chunks)))
-        return positions, scores
+        funnel = None if exact else self._funnel(dim)
+        if funnel is None or not funnel.pays(k):
+            return top_by_dim(queries, self.vectors, k, [dim])[dim]
+        return funnel.search(queries, k)
 
-    def search(self, query_vectors: np.ndarray, k: int, dim: int | None = None) -> list[list[Hit]]:
-        """Return the best k chunks of each query (queries, dim), best first."""
-        positions, scores = self.rank(query_vectors, k, dim)
+    def _checked(self, queries: np.ndarray) -> np.ndarray:
+        if queries.ndim != 2 or queries.shape[1] != self.vectors.shape[1]:
+            raise ValueError(f"Queries of shape {queries.shape}; expected (queries, {self.vectors.shape[1]}).")
+        if not np.isfinite(queries).all():
+            raise ValueError("Queries must be finite, as the model gives them.")
+        return queries.astype(np.float32)
+
+    def search(
+        self, query_vectors: np.ndarray, k: int, dim: int | None = None, exact: bool = False
+    ) -> list[list[Hit]]:
+        """Return the best k chunks of each query (queries, dim), best first; the arguments are `rank`'s."""
+        positions, scores = self.rank(query_vectors, k, dim, exact)
         return [
             [self._hit(int(position), float(score)) for position, score in zip(row, values, strict=True)]
             for row, values in zip(positions, scores, strict=True)
@@ -246,6 +289,19 @@ def distinct(chunks: Sequence[Chunk]) -> list[int]:
     return list(first.values())
 
 
+def _mapped(path: Path) -> np.ndarray:
+    """Map the vectors (chunks, dim) of a file into memory; pages of it are read when they are looked at."""
+    try:
+        with safe_open(path, framework="pt") as file:  # numpy's would copy
+            vectors = file.get_tensor("vectors").numpy()
+    except SafetensorError as error:
+        raise ValueError(f"{path.parent} holds no readable vectors ({error}). Index the chunks again.") from error
+    if vectors.dtype != np.float32 or vectors.ndim != 2:
+        found = f"{vectors.dtype} of shape {vectors.shape}"
+        raise ValueError(f"{path} holds {found}; expected float32 (chunks, dim). Index the chunks again.")
+    return vectors
+
+
 def read_manifest(folder: Path) -> Manifest:
     """Read what an index says of itself. Raises `ValueError` if there is none, or not of this version."""
     path = folder / MANIFEST
@@ -260,7 +316,8 @@ def read_manifest(folder: Path) -> Manifest:
         raise ValueError(f"{path} has format {version}; this version reads {FORMAT}. Update nyx-retriever.")
     try:
         manifest = Manifest(**values)
-    except TypeError as error:
+        manifest = replace(manifest, search=Plan.read(manifest.search, manifest.dim))
+    except (TypeError, ValueError) as error:
         raise ValueError(f"{path} is damaged ({error}). Index the chunks again.") from error
     if odd := sorted(name for name, kind in KINDS.items() if not isinstance(values[name], kind)):
         raise ValueError(f"{path} is damaged ({', '.join(odd)}). Index the chunks again.")

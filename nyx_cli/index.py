@@ -52,6 +52,7 @@ def index_command(
     if index is None:
         raise ValueError(f"{chunks} holds no chunks to index{see}.")
     index.save()
+    index.prepare()
     embedded = len(todo) - len(left_out)
     rate = embedded / max(time.monotonic() - started, 1e-9)
     there = len(records) - len(todo)

@@ -24,6 +24,7 @@ def search_command(
     k: Annotated[int, typer.Option("-k", min=1, help="how many results")] = 5,
     model: Annotated[str, typer.Option("--model", "-m", help="encoder; the index's own unless named")] = "",
     dim: Annotated[int | None, typer.Option(min=1, help="search by the first values of the embeddings only")] = None,
+    exact: Annotated[bool, typer.Option("--exact", help="compare with every chunk, however large the index")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object a result")] = False,
 ) -> None:
     """Find the chunks that answer a question.
@@ -39,7 +40,7 @@ def search_command(
     pictures = [{"type": "image", "image": path} for path in image or ()]
     query = to_content([*pictures, *([text] if text else [])])
     vectors = load_encoder(name).encode_queries([query])
-    hits = opened.search(vectors, k, dim)[0]
+    hits = opened.search(vectors, k, dim, exact)[0]
     if as_json:
         for hit in hits:
             line = {"id": hit.id, "score": hit.score, "source": hit.source, "text": text_of(hit.content)}

@@ -15,7 +15,7 @@ from dataset_builders.schema import Chunk, QAPair, read_records
 from modeling_nyx.content_nyx import Content
 from nyx.answers import Answers, rag
 from nyx.metrics import mean, retrieval_scores
-from nyx.ranking import top
+from nyx.ranking import top_by_dim
 from nyx.reader import Reader
 
 DEPTH = 100
@@ -85,7 +85,8 @@ def encode(model: Any, guide: Guide) -> tuple[np.ndarray, np.ndarray]:
 
 def dimension_rows(guide: Guide, queries: np.ndarray, documents: np.ndarray, dims: Sequence[int]) -> list[dict]:
     """Score the ranking by each prefix of the embeddings."""
-    return [{"dim": dim, **guide.retrieval(top(queries, documents, DEPTH, dim))} for dim in dims]
+    ranked = top_by_dim(queries, documents, DEPTH, dims)
+    return [{"dim": dim, **guide.retrieval(ranked[dim][0])} for dim in dims]
 
 
 def order_wins(guide: Guide, queries: np.ndarray, documents: np.ndarray) -> tuple[int, int]:

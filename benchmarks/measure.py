@@ -1,0 +1,41 @@
+"""What the benchmarks of speed share: who ran on what, and how long calls take side by side."""
+
+import os
+import platform
+import statistics
+import subprocess
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+SPREAD: dict[str, Callable[[list[float]], float]] = {"seconds": statistics.median, "least": min, "most": max}
+
+
+def about(command: str, *packages: str) -> dict[str, Any]:
+    """Say what was run, on what: command, commit, machine, its load, and versions of packages."""
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
+    names = (
+        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
+    )
+    return {
+        "command": command,
+        "commit": commit,
+        "machine": f"{next(names, platform.machine())}, {os.cpu_count()} cores",
+        "load": round(os.getloadavg()[0], 1),
+        "versions": {package: version(package) for package in packages},
+    }
+
+
+def interleaved(calls: dict[str, Callable[[], Any]], runs: int) -> dict[str, dict[str, float]]:
+    """Time calls in turn, so that what else the machine does meets all alike: their median, least and most seconds."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for call in calls.values():
+        call()  # what only the first call does isn't timed
+    for _ in range(runs):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: {key: float(f"{of(each):.4g}") for key, of in SPREAD.items()} for name, each in seconds.items()}

@@ -1,0 +1,340 @@
+"""Search by Nyx's index against FAISS's, at 2048 values a page: time, memory, recall, building, starting.
+
+    python -m benchmarks.search --model runs/demo/stage2      # after `make demo`; about half an hour on two cores
+
+Every search is for the best ten of questions that nothing was tuned on. Rivals are FAISS's exact `IndexFlatIP` at
+every size, and its graph `IndexHNSWFlat` and lists `IndexIVFFlat` at a size where the graph's building is affordable.
+The rivals' own effort (`efSearch`, `nprobe`) is doubled until they, too, find 99 % of the exact ten.
+
+The embeddings: pages and questions of the Almanac through the demo's trained encoder of 128 values, and from there to
+2048 by a head of one hidden layer, trained by Nyx's Matryoshka loss on questions and their pages. That makes prefixes
+that tell as little, and as much, as Matryoshka training leaves in them: the share of the exact ten that the first 256
+values find by themselves is reported. Some 20 000 pages are really encoded. Larger corpora add pages between them: the
+embeddings of two pages, mixed in shares drawn at random, through the same head.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmarks.measure import about, interleaved
+from dataset_builders.almanac_guide import field_guide
+from dataset_builders.questions_report import plotting
+from nyx.funnel import DEPTH, RECALL
+from nyx.index import Index
+from nyx.models import load_encoder
+from nyx.ranking import top_by_dim
+from nyx.records import Chunk
+from train_scripts.losses import matryoshka_info_nce
+
+RESULTS = Path(__file__).parent / "results" / "search.json"
+DIMS, WEIGHTS = [2048, 1024, 512, 256], [1.0, 1.0, 0.2, 0.2]
+SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000)
+GRAPH = 100_000
+SWEEP = 50_000
+QUESTIONS = 200
+BATCH = 64
+BLOCK = 10_000
+
+
+def states(model: Path, species: int, worlds: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Encode the pages of so many worlds, and every other question; a question's page is the first that answers it."""
+    encoder = load_encoder(model)
+    pages: list[np.ndarray] = []
+    questions: list[np.ndarray] = []
+    answers: list[int] = []
+    places: dict[str, int] = {}
+    for world in range(worlds):
+        chunks, asked = field_guide("train", species, world)
+        new = [chunk for chunk in {chunk.id: chunk for chunk in chunks}.values() if chunk.id not in places]
+        places |= {chunk.id: len(places) + place for place, chunk in enumerate(new)}
+        pages.append(encoder.encode_documents([chunk.content for chunk in new]))
+        questions.append(encoder.encode_queries([question.question for question in asked[::2]]))
+        answers += [places[question.gold_ids[0]] for question in asked[::2]]
+    return torch.from_numpy(np.concatenate(pages)), torch.from_numpy(np.concatenate(questions)), torch.tensor(answers)
+
+
+class Head(nn.Module):
+    """From an encoder's unit vectors to wide ones, as Matryoshka training would have them."""
+
+    def __init__(self, size: int, dims: list[int]) -> None:
+        super().__init__()
+        self.scale, self.dims = size**0.5, dims
+        self.layers = nn.Sequential(nn.Linear(size, dims[0] // 2), nn.GELU(), nn.Linear(dims[0] // 2, dims[0]))
+
+    def forward(self, states: Tensor) -> Tensor:
+        return F.normalize(self.layers(states * self.scale), dim=1)
+
+    def fit(self, questions: Tensor, pages: Tensor, steps: int) -> None:
+        """Train on questions and the page of each."""
+        optimizer = torch.optim.AdamW(self.parameters(), lr=1e-3)
+        decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)
+        for _ in range(steps):
+            chosen = torch.randint(0, len(questions), (256,))
+            loss = matryoshka_info_nce(
+                self(questions[chosen]), self(pages[chosen]), temperature=0.05, dims=self.dims, weights=WEIGHTS
+            )
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            decay.step()
+
+
+@torch.no_grad()
+def write_corpus(path: Path, pages: Tensor, head: Head, count: int) -> np.ndarray:
+    """Write embeddings (count, size): all pages, then mixtures of two. Returns them mapped, to be read only."""
+    generator = torch.Generator().manual_seed(0)
+    written = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(count, head.dims[0]))
+    for start in range(0, count, BLOCK):
+        size = min(BLOCK, count - start)
+        (first, second), share = torch.randint(0, len(pages), (2, size), generator=generator), torch.rand(size, 1)
+        mixed = F.normalize(share * pages[first] + (1 - share) * pages[second], dim=1)
+        real = pages[start : start + size]
+        mixed[: len(real)] = real
+        written[start : start + size] = head(mixed).numpy()
+    written.flush()
+    return np.asarray(np.load(path, mmap_mode="r"))
+
+
+def embed(folder: Path, model: Path, dims: list[int], count: int, worlds: int, species: int, steps: int) -> dict:
+    """Make the corpus, and questions that the head wasn't trained on."""
+    torch.manual_seed(0)
+    pages, questions, answers = states(model, species, worlds)
+    held_out = torch.arange(len(questions)) % 2 == 0
+    head = Head(pages.shape[1], dims)
+    head.fit(questions[~held_out], pages[answers[~held_out]], steps)
+    with torch.no_grad():
+        asked = head(questions[held_out][torch.randperm(int(held_out.sum()))]).numpy()
+    corpus = write_corpus(folder / "corpus.npy", pages, head, count)
+    return {"corpus": corpus, "questions": asked[:QUESTIONS], "encoded": len(pages), "dims": dims}
+
+
+def chunks(count: int) -> list[Chunk]:
+    """Give every embedding a page to belong to."""
+    return [Chunk(str(i), str(i), "s", [{"type": "text", "text": f"page {i}"}]) for i in range(count)]
+
+
+def recall(scores: np.ndarray, exact: np.ndarray) -> float:
+    """Return the share of results that are as good as the exact tenth."""
+    return float((scores >= exact[:, -1:] - 1e-6).mean())
+
+
+def held() -> float:
+    """Return the MB that this process holds itself: mapped files, which the system takes back, aren't among them."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("RssAnon")).split()[1]) / 1024
+
+
+def built(build: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
+    """Build something, and say how long it took and what it holds."""
+    before, start = held(), time.perf_counter()
+    result = build()
+    return result, {"seconds to build": round(time.perf_counter() - start, 2), "MB held": round(held() - before, 1)}
+
+
+def flat(vectors: np.ndarray) -> Any:
+    index = faiss.IndexFlatIP(vectors.shape[1])
+    index.add(vectors)
+    return index
+
+
+def graph(vectors: np.ndarray) -> Any:
+    index = faiss.IndexHNSWFlat(vectors.shape[1], 32, faiss.METRIC_INNER_PRODUCT)
+    index.add(vectors)
+    return index
+
+
+def lists(vectors: np.ndarray) -> Any:
+    count = 2 ** round(np.log2(4 * len(vectors) ** 0.5))
+    index = faiss.IndexIVFFlat(
+        faiss.IndexFlatIP(vectors.shape[1]), vectors.shape[1], count, faiss.METRIC_INNER_PRODUCT
+    )
+    index.train(vectors[:: max(1, len(vectors) // (64 * count))])
+    index.add(vectors)
+    return index
+
+
+APPROXIMATE = (("IndexHNSWFlat", graph, "efSearch"), ("IndexIVFFlat", lists, "nprobe"))
+
+
+def tune(index: Any, name: str, questions: np.ndarray, exact: np.ndarray) -> dict[str, float]:
+    """Double an approximate rival's effort until it finds enough."""
+    effort = 16
+    while True:
+        faiss.ParameterSpace().set_index_parameter(index, name, effort)
+        found = recall(index.search(questions, DEPTH)[0], exact)
+        if found >= RECALL or effort >= 2048:
+            return {name: effort, "recall@10": found}
+        effort *= 2
+
+
+def race(searches: dict[str, Callable[[np.ndarray], Any]], questions: np.ndarray, runs: int) -> dict[str, Any]:
+    """Time every search for questions one at a time (another one each time), and for a batch of them."""
+
+    def one_by_one(search: Callable[[np.ndarray], Any]) -> None:
+        for question in singles:
+            search(question[None])
+
+    singles, batch = questions[:5], questions[5 : 5 + BATCH]
+    single = interleaved({name: partial(one_by_one, search) for name, search in searches.items()}, runs)
+    batched = interleaved({name: partial(search, batch) for name, search in searches.items()}, runs)
+    return {
+        "ms a single query": _milliseconds(single, len(singles)),
+        f"ms a query in batches of {len(batch)}": _milliseconds(batched, len(batch)),
+    }
+
+
+def _milliseconds(times: dict[str, dict[str, float]], queries: int) -> dict[str, dict[str, float]]:
+    return {
+        name: {key.replace("seconds", "ms"): round(1000 * each / queries, 4) for key, each in values.items()}
+        for name, values in times.items()
+    }
+
+
+def measure_size(vectors: np.ndarray, questions: np.ndarray, runs: int, rivals: bool) -> dict[str, Any]:
+    """Hold Nyx's index of some size against FAISS's."""
+    ours = Index.of(chunks(len(vectors)), vectors, model_name="benchmark")
+    _, of_ours = built(ours.prepare)
+    exact_flat, of_flat = built(lambda: flat(vectors))
+    exact = exact_flat.search(questions, DEPTH)[0]
+    report: dict[str, Any] = {"ours": dict(of_ours), "IndexFlatIP": of_flat}
+    report["ours"] |= {"recall@10": recall(ours.rank(questions, DEPTH)[1], exact)}
+    report["ours"] |= {"plan": vars(ours.plan) if ours.plan else "every vector is compared"}
+    searches: dict[str, Callable[[np.ndarray], Any]] = {
+        "ours": lambda asked: ours.rank(asked, DEPTH),
+        "IndexFlatIP": lambda asked: exact_flat.search(asked, DEPTH),
+    }
+    for name, build, effort in APPROXIMATE if rivals else ():
+        index, of_index = built(partial(build, vectors))
+        report[name] = of_index | tune(index, effort, questions, exact)
+        searches[name] = partial(_search, index)
+    times = race(searches, questions, runs)
+    ratios = {what: each["IndexFlatIP"]["ms"] / each["ours"]["ms"] for what, each in times.items()}
+    return report | times | {"IndexFlatIP / ours": {what: round(ratio, 1) for what, ratio in ratios.items()}}
+
+
+def _search(index: Any, asked: np.ndarray) -> Any:
+    return index.search(asked, DEPTH)
+
+
+def measure_start(folder: Path, vectors: np.ndarray, questions: np.ndarray) -> dict[str, float]:
+    """Save an index, let the system forget its files, and time what one who opens it waits for."""
+    index = Index.create(folder, chunks(len(vectors)), vectors, model_name="benchmark")
+    index.prepare()
+    del index
+    for path in folder.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    clock = [time.perf_counter()]
+    opened = Index.open(folder)
+    clock.append(time.perf_counter())
+    opened.prepare()
+    clock.append(time.perf_counter())
+    for question in questions[:2]:
+        opened.rank(question[None], DEPTH)
+        clock.append(time.perf_counter())
+    names = ("open it, every checksum verified", "build its codes", "first query", "second query")
+    return {name: round(end - start, 4) for name, (start, end) in zip(names, pairwise(clock), strict=True)}
+
+
+def measure_sweep(vectors: np.ndarray, questions: np.ndarray, dims: list[int], runs: int) -> dict[str, Any]:
+    """Rank by every prefix: in one pass, and by a search for each."""
+
+    def by_flat(dim: int) -> np.ndarray:
+        cut = [np.ascontiguousarray(each[:, :dim]) for each in (vectors, questions)]
+        for each in cut:
+            faiss.normalize_L2(each)
+        return flat(cut[0]).search(cut[1], DEPTH)[0]
+
+    calls: dict[str, Callable[[], Any]] = {
+        "one pass": lambda: top_by_dim(questions, vectors, DEPTH, dims),
+        "IndexFlatIP a dimension": lambda: {dim: by_flat(dim) for dim in dims},
+        "ours a dimension": lambda: {dim: top_by_dim(questions, vectors, DEPTH, [dim]) for dim in dims},
+    }
+    ours, rival, times = calls["one pass"](), calls["IndexFlatIP a dimension"](), interleaved(calls, runs)
+    return {
+        "pages": len(vectors),
+        "questions": len(questions),
+        "times": times,
+        "largest difference of a cosine": max(float(np.abs(ours[dim][1] - rival[dim]).max()) for dim in dims),
+        "IndexFlatIP / one pass": round(times["IndexFlatIP a dimension"]["seconds"] / times["one pass"]["seconds"], 2),
+        "ours a dimension / one pass": round(times["ours a dimension"]["seconds"] / times["one pass"]["seconds"], 2),
+    }
+
+
+def plot(sizes: dict[str, Any], path: Path) -> None:
+    """Draw milliseconds a query against the size of the corpus."""
+    figure = plotting()(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    for what in next(iter(sizes.values()))["IndexFlatIP / ours"]:
+        for name, style in (("ours", "o-"), ("IndexFlatIP", "s--")):
+            axes.plot([int(size) for size in sizes], [each[what][name]["ms"] for each in sizes.values()], style)
+            axes.lines[-1].set_label(f"{name}, {what.removeprefix('ms ')}")
+    axes.set(xscale="log", yscale="log", xlabel="pages", ylabel="milliseconds")
+    axes.legend(fontsize=8)
+    figure.savefig(path, dpi=100)
+
+
+def measure(folder: Path, data: dict[str, Any], sizes: Sequence[int], graph_size: int, sweep: int, runs: int) -> dict:
+    """Measure everything on one corpus."""
+    vectors, questions, dims = data["corpus"], data["questions"], data["dims"]
+    found = top_by_dim(questions, vectors, DEPTH, [dims[-1], dims[0]])
+    alone = np.einsum("qke,qe->qk", vectors[found[dims[-1]][0]], questions)
+    results = about("python -m benchmarks.search --model runs/demo/stage2", "faiss-cpu", "numpy", "torch")
+    results |= {
+        "threads": faiss.omp_get_max_threads(),
+        "values": dims[0],
+        "pages encoded": data["encoded"],
+        "questions": len(questions),
+        f"recall@10 of the first {dims[-1]} values alone": recall(alone, found[dims[0]][1]),
+        "all dimensions": measure_sweep(np.array(vectors[:sweep]), questions, dims, runs),
+        "start": measure_start(folder / "index", vectors, questions),
+        "sizes": {},
+    }
+    shutil.rmtree(folder / "index")
+    for size in sizes:
+        results["sizes"][str(size)] = measure_size(vectors[:size], questions, runs, rivals=size == graph_size)
+    return results
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, required=True, help="folder of a trained encoder")
+    parser.add_argument("--folder", type=Path, help="where 17 GB find room for the while")
+    parser.add_argument("--pages", type=int, default=max(SIZES), help="size of the largest corpus")
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--dry", action="store_true", help="tiny, in seconds; nothing is kept")
+    args = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory(dir=args.folder) as temporary:
+        folder = Path(temporary)
+        if args.dry:
+            data = embed(folder, args.model, [64, 32, 16, 8], 2000, worlds=1, species=5, steps=5)
+            results = measure(folder, data, (1000, 2000), 1000, 1000, 1)
+            plot(results["sizes"], folder / "search.png")
+        else:
+            sizes = [size for size in SIZES if size <= args.pages]
+            data = embed(folder, args.model, DIMS, max(sizes), worlds=20, species=250, steps=400)
+            results = measure(folder, data, sizes, GRAPH, SWEEP, args.runs)
+            plot(results["sizes"], RESULTS.with_suffix(".png"))
+            RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    sys.stdout.write(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
