@@ -162,7 +162,7 @@ class NyxTrainer(Trainer):
         return sum(parameter.sum() * 0.0 for parameter in model.parameters() if parameter.requires_grad)  # type: ignore[return-value]
 
     def _loss(self, batch: ContrastiveBatch, embeddings: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute a loss from embeddings of this process's different contents, and its share of an update's gradient."""
+        """Compute a loss from embeddings of this process's contents, and its share of an update's gradient on them."""
         places = torch.tensor(batch.places, device=embeddings.device)
         query, document = embeddings[places].split([len(batch.answering), len(batch.keys)])
         loss, *gradients = self._global_loss(batch, query, document)
