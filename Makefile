@@ -8,7 +8,7 @@ EXTRAS := cpu,data,train,space,mteb,dev
 # Small models are fastest on one thread; two threads that wait actively slow each other down.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test pytest test-floor test-full lint data stage1 feedback stage2 index benchmark reader clean
+.PHONY: demo test pytest test-floor test-full bench-env lint data stage1 feedback stage2 index benchmark reader clean
 
 demo: $(INSTALLED)  ## Train, align, index and ask, on the Almanac: one table at the end
 	$(BIN)/python train_scripts/demo.py
@@ -23,6 +23,9 @@ test-floor:  ## All tests with the oldest versions that setup.cfg allows, in an 
 
 test-full: build/constraints-full.txt  ## The loaders that need torchvision too: torch's full build (6 GB); needs no GPU
 	$(MAKE) pytest VENV=.venv-full CONSTRAINTS=$< EXTRAS=$(EXTRAS),torchvision TESTS=tests/test_loaders.py
+
+bench-env: build/constraints-full.txt  ## Where benchmarks run beside their rivals, which need torchvision (6 GB; no GPU)
+	$(MAKE) .venv-bench/.installed VENV=.venv-bench CONSTRAINTS=$< EXTRAS=cpu,data,train,dev,torchvision
 
 build/constraints-full.txt: constraints.txt
 	mkdir -p build

@@ -4,6 +4,7 @@ Its name contains "flash", because that is how transformers decides to hand cumu
 attention instead of calling it once a window.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -14,6 +15,8 @@ from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_f
 from transformers.masking_utils import sdpa_mask
 
 NYX_ATTENTION = "nyx_flash_sdpa"
+# Queries that attend together where later keys are hidden: what a block computes in vain is half of its square.
+BLOCK = 128
 
 
 def nyx_attention(
@@ -30,71 +33,72 @@ def nyx_attention(
 ) -> tuple[Tensor, None]:
     """Attend within segments of one packed row (1, heads, T, size), or, without cumulative lengths, as SDPA does.
 
-    Segments of equal length go through scaled dot-product attention together. Returns (batch, T, heads, size).
+    Segments of equal length are attended together. Returns (batch, T, heads, size).
     """
     if cu_seq_lens_q is None:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, is_causal=is_causal, **kwargs
         )
     causal = bool(module.is_causal if is_causal is None else is_causal)
-    groups = getattr(module, "num_key_value_groups", 1)
-    key, value = repeat_kv(key, groups), repeat_kv(value, groups)
-    ends = cu_seq_lens_q.tolist()
-    order = sorted(range(len(ends) - 1), key=lambda segment: ends[segment + 1] - ends[segment])
-    outputs = []
-    for length, segments in _runs(order, ends):
-        outputs.append(_attend(query, key, value, segments, length, scaling, dropout, causal))
-    if order == list(range(len(order))):
-        return torch.cat(outputs)[None], None
-    positions = torch.cat([torch.arange(ends[segment], ends[segment + 1]) for segment in order])
-    inverse = torch.empty_like(positions)
-    inverse[positions] = torch.arange(len(positions))
-    return torch.cat(outputs)[inverse.to(query.device)][None], None
-
-
-def _runs(order: list[int], ends: list[int]) -> list[tuple[int, list[int]]]:
-    """Group segments, already sorted by length, into (length, starts)."""
-    runs: list[tuple[int, list[int]]] = []
-    for segment in order:
-        length = ends[segment + 1] - ends[segment]
-        if length == 0:
-            continue
-        if not runs or runs[-1][0] != length:
-            runs.append((length, []))
-        runs[-1][1].append(ends[segment])
-    return runs
-
-
-def _attend(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    starts: list[int],
-    length: int,
-    scaling: float | None,
-    dropout: float,
-    causal: bool,
-) -> Tensor:
-    """Attend within segments of one length; returns their rows in order: (segments × length, heads, size)."""
-    count, (_, heads, _, size) = len(starts), query.shape
-    if starts[-1] - starts[0] == (count - 1) * length:
-        rows: Any = slice(starts[0], starts[0] + count * length)
-    else:
-        rows = (torch.tensor(starts)[:, None] + torch.arange(length)).flatten().to(query.device)
-
-    def batched(states: Tensor) -> Tensor:
-        return states[0, :, rows].reshape(heads, count, length, size).transpose(0, 1)
-
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    lengths = cu_seq_lens_q.diff().tolist()
     # Rotary embeddings may leave queries and keys in a wider type than the values.
-    attended = F.scaled_dot_product_attention(
-        batched(query),
-        batched(key),
-        batched(value).to(query.dtype),
-        dropout_p=dropout,
-        is_causal=causal,
-        scale=scaling,
-    )
-    return attended.to(value.dtype).transpose(1, 2).reshape(count * length, heads, size)
+    states = [each[0].transpose(0, 1) for each in (query, key, value.to(query.dtype))]
+    order = _by_length(lengths)
+    if order is not None:
+        order = order.to(query.device)
+        states = [each.index_select(0, order) for each in states]
+    runs = [(length, lengths.count(length)) for length in sorted(set(lengths)) if length]
+    # Split at once: a slice a segment would, going back, fill a gradient as large as the row for each of them.
+    parts = zip(*(each.split([length * count for length, count in runs]) for each in states), strict=True)
+    attend = _attend_on_cpu if query.device.type == "cpu" else _attend
+    outputs = [
+        attend(*(part.unflatten(0, (count, length)).transpose(1, 2) for part in run), scale, dropout, causal)
+        .transpose(1, 2)
+        .flatten(0, 1)
+        for (length, count), run in zip(runs, parts, strict=True)
+    ]
+    attended = torch.cat(outputs).to(value.dtype)
+    if order is not None:
+        attended = attended.index_select(0, order.argsort())
+    return attended[None], None
+
+
+def _by_length(lengths: list[int]) -> Tensor | None:
+    """Return the rows of all segments, the shortest segments first, or None if they already lie so."""
+    if all(length <= after for length, after in zip(lengths, lengths[1:], strict=False)):
+        return None
+    return torch.tensor(lengths).repeat_interleave(torch.tensor(lengths)).argsort(stable=True)
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, scale: float, dropout: float, causal: bool) -> Tensor:
+    """Attend in each of several equally long segments: (segments, heads, length, size)."""
+    groups = query.shape[1] // key.shape[1]
+    key, value = repeat_kv(key, groups), repeat_kv(value, groups)
+    return F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=causal, scale=scale)
+
+
+def _attend_on_cpu(query: Tensor, key: Tensor, value: Tensor, scale: float, dropout: float, causal: bool) -> Tensor:
+    """Do the same by plain products: torch's own kernel takes 2.6 times as long in bfloat16, 1.3 times in float32."""
+    segments, heads, length, size = query.shape
+    # Heads that share keys and values are rows of one product.
+    batch, groups, block = segments * key.shape[1], heads // key.shape[1], BLOCK if causal else length
+    query = query.reshape(batch, groups, length, size)
+    key, value = key.reshape(batch, length, size), value.reshape(batch, length, size)
+    outputs = []
+    for start in range(0, length, block):
+        stop = min(start + block, length)
+        seen = stop if causal else length
+        rows = query[:, :, start:stop].reshape(batch, -1, size)
+        scores = torch.baddbmm(rows.new_empty(1, 1, 1), rows, key[:, :seen].mT, beta=0, alpha=scale)
+        if causal:
+            hidden = torch.ones(stop - start, stop - start, dtype=torch.bool).triu(1)
+            scores.view(batch, groups, stop - start, seen)[..., start:].masked_fill_(hidden, -math.inf)
+        weights = scores.softmax(-1)
+        if dropout:
+            weights = F.dropout(weights, dropout)
+        outputs.append((weights @ value[:, :seen]).view(batch, groups, stop - start, size))
+    return torch.cat(outputs, dim=2).view(segments, heads, length, size)
 
 
 def nyx_mask(*args: Any, attention_mask: Tensor | None = None, **kwargs: Any) -> Tensor | None:
