@@ -141,8 +141,11 @@ class NyxProcessor(ProcessorMixin):
                 raise type(error)(f"Item {index}: {error}") from error
         return rows
 
-    def pack_rows(self, rows: Sequence[Row]) -> BatchFeature:
-        """Make one row of several that `rows` made, see `pack`; only here are their pictures decoded."""
+    def pack_rows(self, rows: Sequence[Row], decode: bool = True) -> BatchFeature:
+        """Make one row of several that `rows` made, see `pack`; only here are their pictures decoded.
+
+        Without `decode` there are no pixels: for a model that is given its pictures' features.
+        """
         ids = np.concatenate([row.ids for row in rows]).astype(np.int64)
         batch = {
             "input_ids": torch.from_numpy(ids)[None],
@@ -150,13 +153,10 @@ class NyxProcessor(ProcessorMixin):
             "position_ids": torch.from_numpy(np.concatenate([positions(row) for row in rows], axis=1))[:, None],
             "cu_seqlens": torch.tensor(np.cumsum([0, *(len(row.ids) for row in rows)]), dtype=torch.int32),
         }
-        pictures = [(image, grid) for row in rows for image, grid in zip(row.images, row.grids, strict=True)]
+        keys, pictures = pictures_of(rows)
         if pictures:
-            keys = [image_key(image) for image, _ in pictures]
-            first = {key: index for index, key in reversed(list(enumerate(keys)))}
-            unique = sorted(first.values())
-            place = {keys[index]: number for number, index in enumerate(unique)}
-            batch |= self._pixels([pictures[index] for index in unique])
+            place = {key: number for number, key in enumerate(pictures)}
+            batch |= self.pixels(list(pictures.values())) if decode else {}
             batch["image_index"] = torch.tensor([place[key] for key in keys])
         return BatchFeature(batch)
 
@@ -209,8 +209,8 @@ class NyxProcessor(ProcessorMixin):
         start, end = self.tokenizer.convert_tokens_to_ids(["<|vision_start|>", "<|vision_end|>"])
         return [start, *[self.image_token_id] * (grid[0] * grid[1] // self.image_processor.merge_size**2), end]
 
-    def _pixels(self, pictures: list[tuple[Any, tuple[int, int]]]) -> dict[str, torch.Tensor]:
-        """Decode, resize and cut pictures, one after another: decoded ones may be large."""
+    def pixels(self, pictures: list[tuple[Any, tuple[int, int]]]) -> dict[str, torch.Tensor]:
+        """Decode, resize and cut pictures with their grids, one after another: decoded ones may be large."""
         patches = []
         for source, grid in pictures:
             output = self.image_processor([load_image(source)], return_tensors="pt")
@@ -235,7 +235,7 @@ class NyxProcessor(ProcessorMixin):
         batch = {"input_ids": ids, "attention_mask": mask, "mm_token_type_ids": types}
         tensors = {name: torch.from_numpy(value) for name, value in batch.items()}
         pictures = [(image, grid) for row in rows for image, grid in zip(row.images, row.grids, strict=True)]
-        return BatchFeature(tensors | (self._pixels(pictures) if pictures else {}))
+        return BatchFeature(tensors | (self.pixels(pictures) if pictures else {}))
 
     def rendered_rows(self, text: Any, images: Any, videos: Any = None) -> list[Row]:
         """Tokenize strings that a chat template rendered, in which special tokens are what they say.
@@ -299,6 +299,17 @@ class NyxQwen3VLProcessor(NyxProcessor):
 
     stock_class = "Qwen3VLProcessor"
     stock_video_class = "Qwen3VLVideoProcessor"
+
+
+def pictures_of(rows: Sequence[Row]) -> tuple[list[str], dict[str, tuple[Any, tuple[int, int]]]]:
+    """Return the key of every picture in rows, in order, and the different ones by key, with their grids."""
+    found = [
+        (image_key(image), image, grid) for row in rows for image, grid in zip(row.images, row.grids, strict=True)
+    ]
+    different: dict[str, tuple[Any, tuple[int, int]]] = {}
+    for key, image, grid in found:
+        different.setdefault(key, (image, grid))
+    return [key for key, _, _ in found], different
 
 
 def _flatten(images: Any) -> list[Any]:

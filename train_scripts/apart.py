@@ -9,7 +9,7 @@ fused: every part of the query counts with its best part of the document.
 takes stage 1's recipe and arguments.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from modeling_nyx.content_nyx import Content, text_of
-from modeling_nyx.processing_nyx import Role
 from modeling_nyx.rows_nyx import group_by_tokens
 from nyx.errors import plain_errors
 from train_scripts import stage1
@@ -42,29 +41,30 @@ def parts_of(content: Content) -> list[Content]:
     return ([[{"type": "text", "text": words}]] if words else []) + pictures
 
 
+class ApartEmbedder(Embedder):
+    """Embeds contents as means of their parts."""
+
+    def __call__(self, micro: MicroBatch) -> Tensor:
+        assert isinstance(micro, ApartMicroBatch)
+        each = super().__call__(micro).split(micro.counts)
+        return F.normalize(torch.stack([parts.mean(0) for parts in each]), dim=-1)
+
+
 class ApartTrainer(NyxTrainer):
     """Trains on means of parts' embeddings."""
 
+    embedder_class = ApartEmbedder
+
     def split(self, batch: ContrastiveBatch) -> list[MicroBatch]:
-        processor, micros = self.encoder.processor, []
-        sides: list[tuple[Role, list[Content]]] = [("query", batch.queries), ("document", batch.documents)]
-        for role, contents in sides:
-            rows = [processor.rows(parts_of(content), role) for content in contents]
-            lengths = [sum(len(row.ids) for row in parts) for parts in rows]
-            for indices in group_by_tokens(lengths, self.args.micro_batch_tokens):
-                flat = [row for index in indices for row in rows[index]]
-                micros.append(ApartMicroBatch(role, indices, flat, [len(rows[index]) for index in indices]))
-        return list(micros)
-
-    def embedder(self, model: Any) -> Callable[[MicroBatch], Tensor]:
-        embed = Embedder(model, self.encoder)
-
-        def averaged(micro: MicroBatch) -> Tensor:
-            assert isinstance(micro, ApartMicroBatch)
-            each = embed(micro).split(micro.counts)
-            return F.normalize(torch.stack([parts.mean(0) for parts in each]), dim=-1)
-
-        return averaged
+        processor = self.encoder.processor
+        rows = [processor.rows(parts_of(content), "query") for content in batch.queries]
+        rows += [processor.rows(parts_of(content), "document") for content in batch.documents]
+        lengths = [sum(len(row.ids) for row in parts) for parts in rows]
+        micros: list[MicroBatch] = []
+        for indices in group_by_tokens(lengths, self.args.micro_batch_tokens):
+            flat = [row for index in indices for row in rows[index]]
+            micros.append(ApartMicroBatch(indices, flat, [len(rows[index]) for index in indices]))
+        return micros
 
     def rankings(self, validation: Validation) -> list[list[str]]:
         documents = [chunk.content for chunk in validation.chunks]

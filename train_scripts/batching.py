@@ -9,7 +9,6 @@ from torch import Tensor
 from dataset_builders.schema import Example
 from modeling_nyx import NyxProcessor
 from modeling_nyx.content_nyx import Content
-from modeling_nyx.processing_nyx import Role
 from modeling_nyx.rows_nyx import Row, group_by_tokens
 from nyx.records import content_id
 
@@ -18,12 +17,15 @@ from nyx.records import content_id
 class ContrastiveBatch:
     """What one loss is computed over: queries, and documents, of which the first n are the queries' positives.
 
-    `owners` says which query brought a document; `keys` identify documents; `answering` holds, for each query, the
-    keys of all documents known to answer it.
+    `queries` and `documents` are different contents each, numbered one after the other. `places` says which of them
+    every example's query is, and then every document: what occurs several times is embedded once. `owners` says which
+    query brought a document; `keys` identify documents; `answering` holds, for each query, the keys of all documents
+    known to answer it.
     """
 
     queries: list[Content]
     documents: list[Content]
+    places: list[int]
     owners: list[int]
     keys: list[str]
     answering: list[list[str]]
@@ -31,9 +33,8 @@ class ContrastiveBatch:
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Some queries, or some documents, by index and tokenized: as much as one forward pass takes."""
+    """Some contents of a batch, by number and tokenized: as much as one forward pass takes."""
 
-    role: Role
     indices: list[int]
     rows: list[Row]
 
@@ -47,19 +48,21 @@ def contrastive_batch(examples: Sequence[Example], hard_negatives: int) -> Contr
         documents += negatives
         owners += [owner] * len(negatives)
     answering = [[content_id(positive) for positive in example.positives] for example in examples]
+    asked = [content_id(example.query) for example in examples]
     keys = [content_id(document) for document in documents]
-    return ContrastiveBatch([example.query for example in examples], documents, owners, keys, answering)
+    queries = {key: example.query for key, example in zip(asked, examples, strict=True)}
+    different = dict(zip(keys, documents, strict=True))
+    number = {("query", key): place for place, key in enumerate(queries)}
+    number |= {("document", key): len(queries) + place for place, key in enumerate(different)}
+    places = [number["query", key] for key in asked] + [number["document", key] for key in keys]
+    return ContrastiveBatch(list(queries.values()), list(different.values()), places, owners, keys, answering)
 
 
 def micro_batches(batch: ContrastiveBatch, processor: NyxProcessor, batch_tokens: int) -> list[MicroBatch]:
     """Split a batch by true token counts, pictures included; nothing is decoded."""
-    sides: list[tuple[Role, list[Content]]] = [("query", batch.queries), ("document", batch.documents)]
-    micros = []
-    for role, contents in sides:
-        rows = processor.rows(contents, role)
-        for indices in group_by_tokens([len(row.ids) for row in rows], batch_tokens):
-            micros.append(MicroBatch(role, indices, [rows[index] for index in indices]))
-    return micros
+    rows = processor.rows(batch.queries, "query") + processor.rows(batch.documents, "document")
+    groups = group_by_tokens([len(row.ids) for row in rows], batch_tokens)
+    return [MicroBatch(indices, [rows[index] for index in indices]) for indices in groups]
 
 
 def excluded_pairs(keys: Sequence[str], answering: Sequence[Sequence[str]]) -> Tensor | None:

@@ -1,21 +1,26 @@
 """The gradient of a loss over more embeddings than one forward pass can hold (GradCache, arXiv 2101.06983).
 
-Embed without a graph, micro-batch by micro-batch; take the loss's gradient on the embeddings; embed again with a
-graph and send each micro-batch's share of that gradient back. What fits one pass a side is embedded only once.
+Embed micro-batch by micro-batch; take the loss's gradient on the embeddings; send each micro-batch's share of that
+gradient back through its graph. As many graphs as fit are kept in between, the others made by embedding again. Nothing
+else is done twice: what occurs several times in a batch, documents and pictures, and a vision tower that is frozen.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import BatchFeature
 
 from modeling_nyx.modeling_nyx import NyxMixin, last_token_embeddings
+from modeling_nyx.processing_nyx import pictures_of
 from train_scripts.batching import MicroBatch
 
-# From local embeddings of queries and documents: the loss, and its gradient on either.
-LossAndGradients = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+# From the embeddings of this process's contents: the loss, and its gradient on them.
+LossAndGradient = Callable[[Tensor], tuple[Tensor, Tensor]]
+Picture = tuple[Any, tuple[int, int]]  # its source, and its grid
 
 
 class RandomState:
@@ -42,62 +47,91 @@ def vision_is_frozen(encoder: NyxMixin) -> bool:
 class Embedder:
     """Embeds micro-batches of one contrastive batch, with or without a graph.
 
-    `model` is called (it may be wrapped for distributed training); `encoder` is the Nyx model inside it. The pictures'
-    features are computed once if the vision tower is frozen.
+    `model` is called (it may be wrapped for distributed training); `encoder` is the Nyx model inside it, whose vision
+    tower runs under `autocast()`. The features of pictures that several micro-batches need, and of all pictures if the
+    tower is frozen, are computed once and kept: as leaves, whose gradient `backward` takes on into the tower.
     """
 
-    def __init__(self, model: Any, encoder: Any) -> None:
-        self.model, self.encoder = model, encoder
-        self.keep_features = vision_is_frozen(encoder)
-        self.features: dict[int, Any] = {}
+    def __init__(
+        self,
+        model: Any,
+        encoder: Any,
+        micros: Sequence[MicroBatch],
+        autocast: Callable[[], AbstractContextManager] = nullcontext,
+    ) -> None:
+        self.model, self.encoder, self.autocast = model, encoder, autocast
+        self.trained = not vision_is_frozen(encoder)
+        needed = [pictures_of(micro.rows)[1] for micro in micros]
+        times = Counter(key for pictures in needed for key in pictures)
+        self.features: dict[str, Tensor] = {}
+        self.kept: list[tuple[dict[str, Picture], RandomState]] = []
+        for pictures in needed:
+            new = {key: pictures[key] for key in pictures if not self.trained or times[key] > 1}
+            new = {key: picture for key, picture in new.items() if key not in self.features}
+            if new:
+                self.kept.append((new, RandomState(encoder.device)))
+                with torch.no_grad():
+                    self.features |= self._encode(new)
+        if self.trained:  # in float32, so that the gradients of many occurrences add up without rounding
+            self.features = {key: feature.float().requires_grad_() for key, feature in self.features.items()}
 
     def __call__(self, micro: MicroBatch) -> Tensor:
-        inputs = dict(self.encoder.processor.pack_rows(micro.rows).to(self.encoder.device))
-        if self.keep_features and "pixel_values" in inputs:
-            pixels = inputs.pop("pixel_values")
-            if id(micro) not in self.features:
-                with torch.no_grad():
-                    self.features[id(micro)] = self.encoder.encode_images(pixels, inputs["image_grid_thw"])
-            inputs["image_features"] = self.features[id(micro)]
+        inputs = dict(self.encoder.processor.pack_rows(micro.rows, decode=False).to(self.encoder.device))
+        pictures = pictures_of(micro.rows)[1]
+        if pictures:
+            own = self._encode({key: picture for key, picture in pictures.items() if key not in self.features})
+            inputs["image_features"] = [own[key] if key in own else self.features[key] for key in pictures]
         return last_token_embeddings(self.model(**inputs).last_hidden_state, inputs)
+
+    def backward(self, backward: Callable[[Tensor], None]) -> None:
+        """Once all micro-batches have sent their gradients back, send the kept pictures' on, each picture's once."""
+        for pictures, state in self.kept if self.trained else []:
+            with state.replayed():
+                features = self._encode(pictures)
+            shares = [(feature * self.features[key].grad).sum() for key, feature in features.items()]  # type: ignore[operator]
+            backward(torch.stack(shares).sum())
+
+    def _encode(self, pictures: dict[str, Picture]) -> dict[str, Tensor]:
+        if not pictures:
+            return {}
+        pixels = BatchFeature(self.encoder.processor.pixels(list(pictures.values()))).to(self.encoder.device)
+        with self.autocast():
+            return dict(zip(pictures, self.encoder.encode_images(**pixels), strict=True))
 
 
 def cached_backward(
-    embed: Callable[[MicroBatch], Tensor],
+    embed: Embedder,
     micros: Sequence[MicroBatch],
-    loss_and_gradients: LossAndGradients,
+    loss_and_gradient: LossAndGradient,
     backward: Callable[[Tensor], None],
-    device: torch.device,
+    graph_tokens: int,
 ) -> Tensor:
     """Accumulate the loss's gradient on the parameters and return the loss.
 
-    `backward` gets one scalar a micro-batch, whose gradient is that micro-batch's share.
+    `backward` gets scalars whose gradients add up to the loss's. `graph_tokens`: as many tokens of the last
+    micro-batches keep their graphs from the first time, and aren't embedded again.
     """
-    once = all(sum(micro.role == role for micro in micros) <= 1 for role in ("query", "document"))
+    lengths = [sum(len(row.ids) for row in micro.rows) for micro in micros]
+    first_kept = sum(sum(lengths[number:]) > graph_tokens for number in range(len(micros)))
     states, parts = [], []
-    for micro in micros:
-        states.append(RandomState(device))
-        with torch.set_grad_enabled(once):
+    for number, micro in enumerate(micros):
+        states.append(RandomState(embed.encoder.device))
+        with torch.set_grad_enabled(number >= first_kept):
             parts.append(embed(micro))
-    local = {role: _in_order(micros, parts, role) for role in ("query", "document")}
-    loss, *gradients = loss_and_gradients(local["query"], local["document"])
-    gradient = dict(zip(("query", "document"), gradients, strict=True))
-    if once:
-        shares = [
-            (part * gradient[micro.role][micro.indices]).sum() for micro, part in zip(micros, parts, strict=True)
-        ]
-        backward(torch.stack(shares).sum())
-        return loss
-    for micro, state in zip(micros, states, strict=True):
+    loss, gradient = loss_and_gradient(_in_order(micros, parts))
+    shares = [(part * gradient[micro.indices]).sum() for micro, part in zip(micros, parts, strict=True)]
+    if first_kept < len(micros):
+        backward(torch.stack(shares[first_kept:]).sum())
+    for micro, state in zip(micros[:first_kept], states, strict=False):
         with state.replayed():
-            backward((embed(micro) * gradient[micro.role][micro.indices]).sum())
+            backward((embed(micro) * gradient[micro.indices]).sum())
+    embed.backward(backward)
     return loss
 
 
-def _in_order(micros: Sequence[MicroBatch], parts: Sequence[Tensor], role: str) -> Tensor:
-    """Put the embeddings of one role back into the batch's order, cut from any graph."""
-    mine = [(micro.indices, part.detach()) for micro, part in zip(micros, parts, strict=True) if micro.role == role]
-    result = mine[0][1].new_empty(sum(len(indices) for indices, _ in mine), mine[0][1].shape[1])
-    for indices, part in mine:
-        result[indices] = part
+def _in_order(micros: Sequence[MicroBatch], parts: Sequence[Tensor]) -> Tensor:
+    """Put embeddings back into the batch's order, cut from any graph."""
+    result = parts[0].new_empty(sum(len(part) for part in parts), parts[0].shape[1])
+    for micro, part in zip(micros, parts, strict=True):
+        result[micro.indices] = part.detach()
     return result

@@ -27,7 +27,7 @@ LEFT_OUT = set(
 # What may change when a run goes on.
 HOW_LONG = set(
     "max_steps num_train_epochs eval_steps save_steps save_total_limit logging_steps patience "
-    "micro_batch_tokens".split()
+    "micro_batch_tokens graph_tokens".split()
 )
 
 

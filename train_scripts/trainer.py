@@ -1,7 +1,7 @@
 """`NyxTrainer`: transformers' Trainer with contrastive steps, on one process, under DDP and under DeepSpeed ZeRO-2."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,7 +32,8 @@ class NyxTrainingArguments(TrainingArguments):
     """transformers' arguments, and what the contrastive loss needs.
 
     A contrastive batch is `per_device_train_batch_size` × processes; `gradient_accumulation_steps` of them make an
-    update. Neither depends on `micro_batch_tokens`, which only bounds memory.
+    update. Neither depends on `micro_batch_tokens` and `graph_tokens`: at any time at most the larger of them takes
+    the memory of training, whatever the batch.
     """
 
     temperature: float = field(default=0.02, metadata={"help": "of InfoNCE"})
@@ -40,7 +41,10 @@ class NyxTrainingArguments(TrainingArguments):
     matryoshka_weights: list[float] = field(default_factory=list, metadata={"help": "one a dimension; none: equal"})
     negatives: str = field(default="all", metadata={"help": "'all' of the batch, or, for hard ones, only one's 'own'"})
     hard_negatives: int = field(default=1, metadata={"help": "how many of an example's negatives take part"})
-    micro_batch_tokens: int = field(default=16384, metadata={"help": "tokens, pictures included, of a forward pass"})
+    micro_batch_tokens: int = field(default=4096, metadata={"help": "tokens, pictures included, of a forward pass"})
+    graph_tokens: int = field(
+        default=16384, metadata={"help": "tokens that needn't be embedded again to get their gradient; bounds memory"}
+    )
     save_adapter: bool = field(
         default=False, metadata={"help": "with use_peft: keep the adapter alone in `adapter/` too"}
     )
@@ -67,7 +71,7 @@ class NyxTrainingArguments(TrainingArguments):
             )
         if self.negatives not in ("all", "own"):
             raise ValueError(f"negatives is {self.negatives!r}; expected 'all' or 'own'.")
-        for name, least in (("hard_negatives", 0), ("micro_batch_tokens", 1), ("patience", 0)):
+        for name, least in (("hard_negatives", 0), ("micro_batch_tokens", 1), ("graph_tokens", 0), ("patience", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least {least}.")
         if self.temperature <= 0:
@@ -91,6 +95,7 @@ class NyxTrainer(Trainer):
     """Trains a Nyx model (or one with adapters) on a map-style dataset of `Example`."""
 
     args: NyxTrainingArguments
+    embedder_class = Embedder
 
     def __init__(self, model: Any, args: NyxTrainingArguments, *, validation: Validation | None = None, **kwargs: Any):
         args.remove_unused_columns = False
@@ -116,7 +121,7 @@ class NyxTrainer(Trainer):
         with model.coalesce_grad_reduction() if deepspeed else self._without_reducing(model):
             losses = [self._contrastive_step(model, part) for part in parts]
             if deepspeed:
-                self._deepspeed_backward(model, self._touch_everything(model))
+                self._backward(model, self._touch_everything(model))
         if deepspeed:
             model.step()
         else:
@@ -129,41 +134,41 @@ class NyxTrainer(Trainer):
 
     def _contrastive_step(self, model: Any, examples: list[Example]) -> Tensor:
         batch = contrastive_batch(examples, self.args.hard_negatives)
-        encoder = self.encoder
         micros = self.split(batch)
-        backward = self._deepspeed_backward if self.is_deepspeed_enabled else self._plain_backward
-        with self.compute_loss_context_manager():
-            return cached_backward(
-                self.embedder(model),
-                micros,
-                lambda query, document: self._global_loss(batch, query, document),
-                lambda scalar: backward(model, scalar),
-                encoder.device,
-            )
+        return cached_backward(
+            self.embedder_class(model, self.encoder, micros, self.accelerator.autocast),
+            micros,
+            lambda embeddings: self._loss(batch, embeddings),
+            lambda scalar: self._backward(model, scalar),
+            self.args.graph_tokens,
+        )
 
     def split(self, batch: ContrastiveBatch) -> list[MicroBatch]:
         """Cut a batch into what one forward pass takes each."""
         return micro_batches(batch, self.encoder.processor, self.args.micro_batch_tokens)
 
-    def embedder(self, model: Any) -> Callable[[MicroBatch], Tensor]:
-        """Return what turns a micro-batch into embeddings (items, dim)."""
-        return Embedder(model, self.encoder)
-
     def rankings(self, validation: Validation) -> list[list[str]]:
         """Rank the validation corpus for each of its questions."""
         return rank(self.encoder, validation.chunks, [question.question for question in validation.questions])
 
-    def _plain_backward(self, model: Any, scalar: Tensor) -> None:
-        # Gradients are summed over processes, and the loss is already the global mean.
-        (scalar / self.accumulation).backward()
-
-    def _deepspeed_backward(self, model: Any, scalar: Tensor) -> None:
-        # DeepSpeed averages over processes what has to be a sum.
-        model.backward(scalar * self.accelerator.num_processes / self.accumulation, scale_wrt_gas=False)
+    def _backward(self, model: Any, scalar: Tensor) -> None:
+        if self.is_deepspeed_enabled:
+            model.backward(scalar, scale_wrt_gas=False)
+        else:
+            scalar.backward()
 
     def _touch_everything(self, model: Any) -> Tensor:
         """Sum every trained parameter with weight zero: a process without pictures takes part in reducing theirs."""
         return sum(parameter.sum() * 0.0 for parameter in model.parameters() if parameter.requires_grad)  # type: ignore[return-value]
+
+    def _loss(self, batch: ContrastiveBatch, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute a loss from embeddings of this process's contents, and its share of an update's gradient on them."""
+        places = torch.tensor(batch.places, device=embeddings.device)
+        query, document = embeddings[places].split([len(batch.answering), len(batch.keys)])
+        loss, *gradients = self._global_loss(batch, query, document)
+        # Gradients are summed over processes, and the loss is already the global mean; DeepSpeed averages them.
+        share = (self.accelerator.num_processes if self.is_deepspeed_enabled else 1) / self.accumulation
+        return loss, torch.zeros_like(embeddings).index_add_(0, places, torch.cat(gradients) * share)
 
     def _global_loss(self, batch: ContrastiveBatch, query: Tensor, document: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Compute the loss over all processes' embeddings, and its gradients on this process's."""
