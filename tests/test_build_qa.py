@@ -130,7 +130,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path, capsys):
         for most in [0, *(size - 1 for size in sizes[1::3])]:
             with small_files(most), pytest.raises(SystemExit) as end:
                 main(["build-qa", str(pages), "-o", str(folder), "--reader", server.url])
-            assert end.value.code == 1 and capsys.readouterr().err.splitlines()[-1].startswith("Error: ")
+            assert end.value.code == 2 and capsys.readouterr().err.splitlines()[-1].startswith("Error: ")
             assert not list(folder.rglob("*.partial"))
         build(pages, folder, server)
     assert written(folder) == written(tmp_path / "whole")

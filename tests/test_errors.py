@@ -12,4 +12,4 @@ def test_a_full_disk_asks_for_room(capsys):
     with pytest.raises(SystemExit) as end, plain_errors(), open("/dev/full", "w") as file:
         file.write("x" * 2**20)
     told = capsys.readouterr().err
-    assert end.value.code == 1 and "No space left" in told and told.endswith("Make room, and run it again.\n")
+    assert end.value.code == 2 and "No space left" in told and told.endswith("Make room, and run it again.\n")

@@ -65,4 +65,4 @@ def test_the_commands_refuse_in_one_line(command, other, tmp_path, capsys):
     with ScriptedServer(lambda body, before: said("x")) as server, pytest.raises(SystemExit) as end:
         reader = [] if command == "mine" else ["--reader", server.url]
         main([command, *options[command], *reader])
-    assert end.value.code == 1 and "Another run is at work in" in capsys.readouterr().err
+    assert end.value.code == 2 and "Another run is at work in" in capsys.readouterr().err
