@@ -52,12 +52,10 @@ def nyx_attention(
     # Split at once: a slice a segment would, going back, fill a gradient as large as the row for each of them.
     parts = zip(*(each.split([length * count for length, count in runs]) for each in states), strict=True)
     attend = _attend_on_cpu if query.device.type == "cpu" else _attend
-    outputs = [
-        attend(*(part.unflatten(0, (count, length)).transpose(1, 2) for part in run), scale, dropout, causal)
-        .transpose(1, 2)
-        .flatten(0, 1)
-        for (length, count), run in zip(runs, parts, strict=True)
-    ]
+    outputs = []
+    for (length, count), run in zip(runs, parts, strict=True):
+        queries, keys, values = (part.unflatten(0, (count, length)).transpose(1, 2) for part in run)
+        outputs.append(attend(queries, keys, values, scale, dropout, causal).transpose(1, 2).flatten(0, 1))
     attended = torch.cat(outputs).to(value.dtype)
     if order is not None:
         attended = attended.index_select(0, order.argsort())

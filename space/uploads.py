@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from dataset_builders.chunks import chunk_documents, piece_counter
+from dataset_builders.documents import make_document
 from dataset_builders.folders import PAGES, PICTURES, read_folder
 from dataset_builders.schema import Dropped
 from library import Told
@@ -54,7 +55,8 @@ def read_pages(uploads: Sequence[str | Path], told: Told) -> Pages:
         for path in paths:
             _place(path, folder, dropped)
         told((0, len(paths)), "reading pages")
-        documents = read_folder(folder, dropped) if any(folder.iterdir()) else iter(())
+        found = read_folder(folder, dropped) if any(folder.iterdir()) else iter(())
+        documents = (document for page in found for document in make_document(page, dropped))
         chunks = [_held(chunk) for chunk in islice(chunk_documents(documents, piece_counter()), MOST_CHUNKS + 1)]
     if len(chunks) > MOST_CHUNKS:
         chunks.pop()
