@@ -1,14 +1,27 @@
-"""The statistics of the benchmarks equal their closed forms."""
+"""The statistics of the benchmarks equal their closed forms, and what they run against is what it stands for."""
+
+import json
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.almanac import RETRIEVERS, mcnemar, score_seed, sign_test, train_seed
+from benchmarks.data.ingest import copy_pages
+from benchmarks.data.runs import Clock, Job, bar, file
+from benchmarks.data.slow_server import answered
 from benchmarks.pages import document_recall
 from benchmarks.textbooks import write_dataset
 from dataset_builders.almanac import build
+from dataset_builders.filters import RULES, Draft, reason_against
+from dataset_builders.page_chunks import CutRule, chunk_pages
+from dataset_builders.pairs import PASSES, Prompt
+from dataset_builders.prompts import ask_distractors, ask_pairs, ask_shorter, misfit
 from dataset_builders.schema import Chunk, QAPair, read_records
-from tests.conftest import text
+from nyx.server_engine import ServerEngine
+from tests.conftest import picture, text
+from tests.test_sources import png
 
 NAMES = [f"document {number}" for number in range(25)]
 
@@ -61,3 +74,62 @@ def _gold_documents(path):
 
 def _documents(path):
     return {chunk.document_id for chunk in read_records(Chunk, path)}
+
+
+PAGE = [text("Vela mirabilis lives by the salt marsh. It flies in May and June alone. Short."), picture(56, 56, 1)]
+
+
+def answer(request, answers=None):
+    reply = json.loads(answered(ServerEngine("http://localhost/v1", "m").body(request), answers or {}))
+    said = reply["choices"][0]["message"]["content"]
+    return json.loads(said) if request.schema else said
+
+
+def test_the_slow_server_writes_pairs_that_every_filter_lets_through():
+    for (instruction, least), page in [(PASSES["text"][0], PAGE[:1]), (PASSES["one picture"][0], PAGE)]:
+        request = ask_pairs(page, instruction)
+        found = answer(request)
+        assert misfit(found, request.schema) is None and len(found["pairs"]) == 2
+        for pair in found["pairs"]:
+            shorter, wrong = (ask(page, **pair) for ask in (ask_shorter, ask_distractors))
+            draft = Draft(pair["question"], answer(shorter)["answer"], len(page) - 1, least)
+            assert reason_against(draft, RULES) is None and draft.answer in page[0]["text"]
+            assert misfit(answer(wrong), wrong.schema) is None
+
+
+def test_the_slow_server_answers_from_documents_alone():
+    answers = {"Where does it live?": "salt marsh"}
+    for documents, said in [([PAGE], "salt marsh"), ([PAGE[1:]], "unknown"), ([], "unknown")]:
+        assert answer(Prompt(documents, [text("Where does it live?")]).request(32), answers) == said
+
+
+def test_copies_of_pages_are_cut_alike_and_share_no_chunk(tmp_path):
+    words = " ".join(f"Moth {letter} flies by night." for letter in "abcdefghij")
+    rows = [{"texts": [words, None, "The end."], "images": [None, png(), None], "doc_id": "d"}]
+    schema = pa.schema({"texts": pa.list_(pa.string()), "images": pa.list_(pa.binary()), "doc_id": pa.string()})
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), tmp_path / "pack.parquet")
+    copy_pages(tmp_path / "pack.parquet", tmp_path / "copies.parquet")
+    (page,) = chunk_pages(tmp_path / "pack.parquet", CutRule(tokens=20, images=1), print)
+    copies = list(chunk_pages(tmp_path / "copies.parquet", CutRule(tokens=20, images=1), print))
+    assert [len(chunks) for chunks in copies] == [len(page)] * 10 and len(page) > 2
+    assert len({chunk.id for chunks in copies for chunk in chunks}) == 10 * len(page)
+    assert len({chunk.document_id for chunks in copies for chunk in chunks}) == 10
+
+
+def test_the_clock_of_killed_runs(tmp_path):
+    clock = Clock(
+        Job(lambda url: [], {"find": bar("found"), "ask": file("{pid}.asked"), "end": bar("end")}, "ask"),
+        tmp_path / "log",
+    )
+    clock.seconds, clock.calls = {"find": 10.0, "ask": 20.0, "end": 5.0}, 4
+    (tmp_path / "stderr").write_text("Warning: found: none\n")
+    assert clock.step(tmp_path, 7) is None and clock.now(None, 0.0) == 0.0
+    (tmp_path / "stderr").write_text("\rfound:   0%|")
+    assert clock.step(tmp_path, 7) == "find" and clock.now("find", -1e9) == 10.0
+    (tmp_path / "log").write_text("a\n")
+    # Another run has asked before, so that this one is further than its own step.
+    assert clock.now("find", -1e9) == 15.0
+    (tmp_path / "7.asked").touch()
+    assert clock.step(tmp_path, 7) == "ask" and clock.step(tmp_path, 8) == "find"
+    (tmp_path / "log").write_text("a\nb\nc\nd\n")
+    assert clock.now("ask", 0.0) == 30.0 and clock.now("end", -1e9) == 35.0
