@@ -1,12 +1,17 @@
 """The statistics of the benchmarks equal their closed forms."""
 
+import json
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 
+from benchmarks import gpu, train_step
 from benchmarks.almanac import mcnemar, sign_test
 from benchmarks.pages import document_recall
 from benchmarks.textbooks import write_dataset
 from dataset_builders.schema import Chunk, QAPair, read_records
+from nyx.records import content_id
 from tests.conftest import text
 
 NAMES = [f"document {number}" for number in range(25)]
@@ -48,3 +53,39 @@ def _gold_documents(path):
 
 def _documents(path):
     return {chunk.document_id for chunk in read_records(Chunk, path)}
+
+
+def test_a_training_step_is_timed_and_weighed(capsys):
+    train_step.main(["--dry"])
+    results = json.loads(capsys.readouterr().out)
+    assert results["contents"] == 12 and results["patches"] > 0
+    for vision in ("trained", "frozen"):
+        assert results["steps"][vision]["ours"]["median seconds"] > 0
+        weighed = results["memory"][vision]["ours"]["2"]
+        assert 50 < weighed["before"] < weighed["peak"]
+
+
+def test_examples_of_a_batch_are_all_different():
+    batch = train_step.triplets(6)
+    contents = [content for each in batch for content in (each.query, *each.positives, *each.negatives)]
+    assert len({content_id(content) for content in contents}) == 18
+    pictures = [item["image"] for content in contents for item in content if item["type"] == "image"]
+    assert len(set(pictures)) == len(pictures) > 18
+
+
+@pytest.mark.skipif(find_spec("deepspeed") is None, reason="needs the train extra")
+def test_what_a_gpu_would_measure_runs_on_a_cpu(capsys):
+    """All of it: encoding beside transformers, steps with the cache and without, a launch under ZeRO-2."""
+    gpu.main(["--dry"])
+    results = json.loads(capsys.readouterr().out)
+    encode = results["encode"]
+    assert encode["ours"]["least cosine with the same content alone"] > 0.9999
+    assert encode["least cosine with transformers"] > 0.999
+    assert all(each["median seconds"] > 0 for each in results["stage 1 step"].values())
+    assert results["ZeRO-2"]["processes"] == results["ZeRO-2"]["steps"] == 2
+
+
+def test_linear_flops_are_two_a_weight_and_token(model):
+    text = sum(p.numel() for name, p in model.language_model.layers.named_parameters() if p.ndim == 2)
+    assert gpu.linear_flops(model, tokens=10, patches=0) == 2 * 10 * text
+    assert gpu.linear_flops(model, tokens=0, patches=8) > 0
