@@ -1,12 +1,14 @@
 """The statistics of the benchmarks equal their closed forms, and what they run against is what it stands for."""
 
 import json
+from importlib.util import find_spec
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks import gpu, train_step
 from benchmarks.almanac import RETRIEVERS, mcnemar, score_seed, sign_test, train_seed
 from benchmarks.data.ingest import copy_pages
 from benchmarks.data.runs import Clock, Job, bar, file
@@ -19,6 +21,7 @@ from dataset_builders.page_chunks import CutRule, chunk_pages
 from dataset_builders.pairs import PASSES, Prompt
 from dataset_builders.prompts import ask_distractors, ask_pairs, ask_shorter, misfit
 from dataset_builders.schema import Chunk, QAPair, read_records
+from nyx.records import content_id
 from nyx.server_engine import ServerEngine
 from tests.conftest import picture, text
 from tests.test_sources import png
@@ -133,3 +136,39 @@ def test_the_clock_of_killed_runs(tmp_path):
     assert clock.step(tmp_path, 7) == "ask" and clock.step(tmp_path, 8) == "find"
     (tmp_path / "log").write_text("a\nb\nc\nd\n")
     assert clock.now("ask", 0.0) == 30.0 and clock.now("end", -1e9) == 35.0
+
+
+def test_a_training_step_is_timed_and_weighed(capsys):
+    train_step.main(["--dry"])
+    results = json.loads(capsys.readouterr().out)
+    assert results["contents"] == 12 and results["patches"] > 0
+    for vision in ("trained", "frozen"):
+        assert results["steps"][vision]["ours"]["median seconds"] > 0
+        weighed = results["memory"][vision]["ours"]["2"]
+        assert 50 < weighed["before"] < weighed["peak"]
+
+
+def test_examples_of_a_batch_are_all_different():
+    batch = train_step.triplets(6)
+    contents = [content for each in batch for content in (each.query, *each.positives, *each.negatives)]
+    assert len({content_id(content) for content in contents}) == 18
+    pictures = [item["image"] for content in contents for item in content if item["type"] == "image"]
+    assert len(set(pictures)) == len(pictures) > 18
+
+
+@pytest.mark.skipif(find_spec("deepspeed") is None, reason="needs the train extra")
+def test_what_a_gpu_would_measure_runs_on_a_cpu(capsys):
+    """All of it: encoding beside transformers, steps with the cache and without, a launch under ZeRO-2."""
+    gpu.main(["--dry"])
+    results = json.loads(capsys.readouterr().out)
+    encode = results["encode"]
+    assert encode["ours"]["least cosine with the same content alone"] > 0.9999
+    assert encode["least cosine with transformers"] > 0.999
+    assert all(each["median seconds"] > 0 for each in results["stage 1 step"].values())
+    assert results["ZeRO-2"]["processes"] == results["ZeRO-2"]["steps"] == 2
+
+
+def test_linear_flops_are_two_a_weight_and_token(model):
+    text = sum(p.numel() for name, p in model.language_model.layers.named_parameters() if p.ndim == 2)
+    assert gpu.linear_flops(model, tokens=10, patches=0) == 2 * 10 * text
+    assert gpu.linear_flops(model, tokens=0, patches=8) > 0

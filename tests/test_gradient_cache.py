@@ -96,6 +96,8 @@ def prepared(model, kind):
     """Return a model to train and the encoder inside it."""
     encoder = copy.deepcopy(model).train()
     encoder.visual.requires_grad_(kind != "frozen vision")
+    if kind == "checkpointing":
+        encoder.gradient_checkpointing_enable({"use_reentrant": False})
     if kind != "lora":
         return encoder, encoder
     torch.manual_seed(0)
@@ -106,10 +108,10 @@ def prepared(model, kind):
 # Tokens a micro-batch: one content each, about two, everything at once; and how many tokens' graphs are kept.
 @pytest.mark.parametrize(("tokens", "fewest"), [(1, 14), (60, 5), (ALL, 1)])
 @pytest.mark.parametrize("graph_tokens", [0, 100, ALL])
-@pytest.mark.parametrize("kind", ["full", "lora", "frozen vision"])
+@pytest.mark.parametrize("kind", ["full", "lora", "frozen vision", "checkpointing"])
 def test_cached_equals_plain(model, batch, tokens, fewest, graph_tokens, kind):
+    expected_loss, expected = plain(*prepared(model, "full" if kind == "checkpointing" else kind), EXAMPLES)
     trained, encoder = prepared(model, kind)
-    expected_loss, expected = plain(trained, encoder, EXAMPLES)
     count, loss, ours = cached(trained, encoder, batch, tokens, graph_tokens)
     assert count >= fewest
     torch.testing.assert_close(loss, expected_loss, atol=1e-5, rtol=0)

@@ -1,0 +1,295 @@
+"""The shape of Qwen2.5-VL-3B with random weights, on one GPU: encoding, a step of stage 1, a launch under ZeRO-2.
+
+    python -m benchmarks.gpu            # under ten minutes
+    python -m benchmarks.gpu --dry      # tiny, on the CPU; nothing is kept
+
+Encoding, preprocessing included, is held against transformers' own model on padded batches with SDPA, and against
+sentence-transformers where it and torchvision are installed, each at its best batch size. The step is the paper's
+recipe: 20 examples a device, LoRA, pictures up to the cap of 400 tokens.
+"""
+
+import argparse
+import gc
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from transformers import Qwen2_5_VLModel
+
+from benchmarks.encode_case import document, documents, write_checkpoint
+from benchmarks.train_step import peak, quiet, step
+from dataset_builders.schema import Example, write_records
+from modeling_nyx import NyxModel
+from modeling_nyx.content_nyx import Content
+from modeling_nyx.modeling_nyx import last_token_embeddings
+from nyx.messages import to_messages
+from train_scripts import stage1
+from train_scripts.arguments import RECIPES
+from train_scripts.fit import prepare_model
+from train_scripts.trainer import NyxTrainer
+
+RESULTS = Path(__file__).parent / "results" / "gpu.json"
+ROOT = Path(__file__).parents[1]
+TEXT = {
+    "vocab_size": 151936,
+    "hidden_size": 2048,
+    "intermediate_size": 11008,
+    "num_hidden_layers": 36,
+    "num_attention_heads": 16,
+}
+VISION = {
+    "depth": 32,
+    "hidden_size": 1280,
+    "intermediate_size": 3420,
+    "num_heads": 16,
+    "fullatt_block_indexes": [7, 15, 23, 31],
+}
+AT_ONCE = "--micro_batch_tokens 1000000000 --graph_tokens 1000000000".split()
+UNCHECKPOINTED = "--gradient_checkpointing false".split()
+# How a step is made: as the recipe says, by embedding twice instead of checkpointing, and all at once.
+STEPS = {
+    "recipe": [],
+    "recipe without checkpointing": [*UNCHECKPOINTED, *"--micro_batch_tokens 2048 --graph_tokens 2048".split()],
+    "no cache": AT_ONCE,
+    "no cache, no checkpointing": [*UNCHECKPOINTED, *AT_ONCE],
+}
+DRY = "--use_cpu true --per_device_train_batch_size 4 --matryoshka_dimensions 64 16 --matryoshka_weights 1 0.2".split()
+
+
+def synchronize() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def seconds_of(work: Callable[[], Any], runs: int) -> float:
+    """Return the median time of some work, after running it once."""
+    taken = []
+    for _ in range(runs + 1):
+        synchronize()
+        started = time.perf_counter()
+        work()
+        synchronize()
+        taken.append(time.perf_counter() - started)
+    return statistics.median(taken[1:])
+
+
+def matrix_rate(device: str, size: int) -> float:
+    """Measure FLOP/s of bf16 products of square matrices."""
+    left, right = (torch.randn(size, size, dtype=torch.bfloat16, device=device) for _ in range(2))
+    many = 10
+
+    def work() -> None:
+        for _ in range(many):
+            left @ right
+
+    return many * 2 * size**3 / seconds_of(work, 5)
+
+
+def linear_flops(model: Any, tokens: int, patches: int) -> float:
+    """Count the FLOPs of a forward pass in linear layers, in which a picture's patches become a quarter as many."""
+    rows = {"language_model.layers": tokens, "visual.blocks": patches, "visual.merger": patches / 4}
+    total = 2.0 * patches * model.visual.patch_embed.proj.weight.numel()
+    for name, module in model.named_modules():
+        for part, count in rows.items():
+            if isinstance(module, torch.nn.Linear) and name.startswith(part):
+                # The merger reads four patches as one.
+                total += 2.0 * count * module.weight.numel()
+    return total
+
+
+def padded(model: Any, processor: Any, contents: Sequence[Content], batch_size: int) -> np.ndarray:
+    """Encode as one would with transformers alone: padded batches in the order given."""
+    parts = []
+    for start in range(0, len(contents), batch_size):
+        batch = processor(contents[start : start + batch_size]).to(model.device)
+        with torch.no_grad():
+            parts.append(last_token_embeddings(model(**batch).last_hidden_state, batch).cpu().numpy())
+    return np.concatenate(parts)
+
+
+def best(encode: Callable[[int], Any], sizes: Sequence[int], runs: int) -> dict[str, Any]:
+    """Time a rival at several batch sizes."""
+    tried: dict[int, float | None] = {}
+    for size in sizes:
+        try:
+            tried[size] = round(seconds_of(partial(encode, size), runs), 3)
+        except torch.OutOfMemoryError:
+            tried[size] = None
+    fits = {size: seconds for size, seconds in tried.items() if seconds is not None}
+    size = min(fits, key=fits.__getitem__)
+    return {"seconds": fits[size], "batch size": size, "by batch size": tried}
+
+
+def encode_ours(folder: Path, device: str, contents: list[Content], runs: int) -> tuple[dict[str, Any], np.ndarray]:
+    """Time ours; returns the figures, and the embeddings."""
+    model: Any = NyxModel.from_pretrained(folder, dtype=torch.bfloat16).to(device).eval()
+    rate = matrix_rate(device, 8192 if device == "cuda" else 512)
+    rows = model.processor.rows(contents)
+    tokens = sum(len(row.ids) for row in rows)
+    patches = sum(height * width for row in rows for height, width in row.grids)
+    seconds = seconds_of(partial(model.encode_documents, contents), runs)
+    vectors = model.encode_documents(contents)
+    alone = np.concatenate([model.encode_documents([content]) for content in contents[:8]])
+    report = {
+        "matrix TFLOP/s": round(rate / 1e12, 1),
+        "tokens": tokens,
+        "patches": patches,
+        "seconds": round(seconds, 3),
+        "documents/s": round(len(contents) / seconds, 2),
+        "tokens/s": round(tokens / seconds),
+        "share of the matrix rate": round(linear_flops(model, tokens, patches) / seconds / rate, 3),
+        "least cosine with the same content alone": float((vectors[:8] * alone).sum(1).min()),
+    }
+    return report, vectors
+
+
+def encode_padded(folder: Path, device: str, contents: list[Content], runs: int) -> tuple[dict[str, Any], np.ndarray]:
+    """Time transformers' own model."""
+    model: Any = Qwen2_5_VLModel.from_pretrained(folder, dtype=torch.bfloat16, attn_implementation="sdpa")
+    encode = partial(padded, model.to(device).eval(), NyxModel.processor_class.from_pretrained(folder), contents)
+    report = best(encode, (1, 8, 32), runs)
+    return report, encode(report["batch size"])
+
+
+def encode_sentence_transformers(folder: Path, device: str, contents: list[Content], runs: int) -> dict[str, Any]:
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(folder), device=device, model_kwargs={"dtype": torch.bfloat16})
+
+    def encode(size: int) -> Any:
+        return model.encode_document([to_messages(content) for content in contents], batch_size=size)
+
+    return best(encode, (1, 8, 32), runs)
+
+
+def measure_encoding(folder: Path, device: str, count: int, runs: int) -> dict[str, Any]:
+    """Time ours and the rivals on the same contents."""
+    contents = documents(count)
+    ours, vectors = encode_ours(folder, device, contents, runs)
+    free()
+    rival, theirs = encode_padded(folder, device, contents, runs)
+    free()
+    report: dict[str, Any] = {"documents": count, "ours": ours, "transformers": rival}
+    report["least cosine with transformers"] = float((vectors * theirs).sum(1).min())
+    if find_spec("sentence_transformers") and find_spec("torchvision"):
+        report["sentence-transformers"] = encode_sentence_transformers(folder, device, contents, runs)
+        free()
+    for name in ("transformers", "sentence-transformers"):
+        if name in report:
+            report[name]["ours is times as fast"] = round(report[name]["seconds"] / ours["seconds"], 2)
+    return report
+
+
+def free() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def examples(count: int, dry: bool) -> list[Example]:
+    """Make examples of long pages with pictures at the cap, and questions, every other with a picture."""
+    random, side = np.random.default_rng(0), 84 if dry else 560
+    pages = [document(random, 200, 1, side) for _ in range(2 * count)]
+    return [
+        Example(str(index), document(random, 15, index % 2, side), [pages[index]], [pages[count + index]])
+        for index in range(count)
+    ]
+
+
+def paper_arguments(folder: Path, output: Path, dry: bool) -> list[str]:
+    """Say the paper's recipe, for a few steps."""
+    recipe = ["--config", str(RECIPES / "paper" / "stage1.yaml"), "--model_name_or_path", str(folder)]
+    recipe += ["--query_instruction", ""]  # the checkpoint brings its own
+    short = "--gradient_accumulation_steps 1 --max_steps 1 --eval_strategy no --save_strategy no".split()
+    short += "--load_best_model_at_end false --logging_steps 1 --disable_tqdm true".split()
+    return [*recipe, *short, "--output_dir", str(output), *(DRY if dry else [])]
+
+
+def measure_step(folder: Path, output: Path, options: list[str], dry: bool, runs: int) -> dict[str, Any]:
+    """Time a step of the recipe; memory is the GPU's, or the process's on a CPU."""
+    data, arguments, adapter = stage1.parse([*paper_arguments(folder, output, dry), *options], "stage1")
+    model = prepare_model(str(folder), data, arguments, adapter)
+    trainer = quiet(NyxTrainer(model, arguments, train_dataset=examples(arguments.train_batch_size, dry)))
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    try:
+        step(trainer)
+        taken = [round(step(trainer), 3) for _ in range(runs)]
+    except torch.OutOfMemoryError:
+        return {"out of memory": True}
+    finally:
+        del model, trainer
+        free()
+    memory = torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else peak()
+    return {"median seconds": statistics.median(taken), "seconds": taken, "peak memory, GiB": round(memory / 1024, 2)}
+
+
+def launch_zero2(folder: Path, output: Path, dry: bool) -> dict[str, Any]:
+    """Launch the recipe as one would on several GPUs, with as many as there are (two processes on a CPU)."""
+    processes = torch.cuda.device_count() or 2
+    count = (4 if dry else 20) * processes
+    write_records(examples(count, dry), output / "nyxqa" / "triplets" / "train.parquet")
+    launch = "launch --use_deepspeed --zero_stage 2 --mixed_precision bf16 --num_processes".split()
+    command = [Path(sys.executable).with_name("accelerate"), *launch, processes, "--main_process_port", 29717]
+    command += [ROOT / "train_scripts" / "stage1.py", *paper_arguments(folder, output / "zero2", dry)]
+    command += ["--dataset", output / "nyxqa", "--max_steps", 2]
+    environment = os.environ | ({"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"} if dry else {})
+    run = subprocess.run([str(part) for part in command], env=environment, capture_output=True, text=True)
+    if run.returncode != 0:
+        raise RuntimeError(f"The launch under ZeRO-2 failed: {run.stderr[-3000:]}")
+    told = json.loads((output / "zero2" / "training.json").read_text())
+    return {"processes": told["processes"], "steps": told["steps"], "seconds": told["seconds"]}
+
+
+def measure(folder: Path, dry: bool) -> dict[str, Any]:
+    device = "cpu" if dry else "cuda"
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
+    name = platform.machine() if dry else torch.cuda.get_device_name()
+    versions = {"torch": torch.__version__, "transformers": transformers.__version__}
+    runs, output = (1, folder.parent) if dry else (3, folder.parent)
+    return {
+        "command": "python -m benchmarks.gpu",
+        "commit": commit,
+        "hardware": name,
+        "versions": versions,
+        "encode": measure_encoding(folder, device, 6 if dry else 128, runs),
+        "stage 1 step": {
+            name: measure_step(folder, output / "out", options, dry, runs) for name, options in STEPS.items()
+        },
+        "ZeRO-2": launch_zero2(folder, output, dry),
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dry", action="store_true", help="tiny, on the CPU; nothing is kept")
+    args = parser.parse_args(argv)
+    if not args.dry and not torch.cuda.is_available():
+        parser.error("no GPU is there; --dry shows on a CPU what it does")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "model"
+        if args.dry:
+            write_checkpoint(folder, tiny=True)
+        else:
+            write_checkpoint(folder, shape=(TEXT, VISION), dtype=torch.bfloat16, device="cuda")
+        results = measure(folder, args.dry)
+    if not args.dry:
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    sys.stdout.write(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
