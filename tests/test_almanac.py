@@ -147,7 +147,7 @@ def test_stage_1_examples_are_topical(guide):
         page, twin = example.positives[0], example.negatives[0]
         assert [page[0], page[3], page[2], page[1], page[4]] == twin
     shown = [sum(item["type"] == "image" for item in example.query) for example in plates]
-    assert set(shown) == {1, 2} and 20 < len(shown) < 60
+    assert set(shown) == {1, 2} and 10 < len(shown) < 40
 
 
 def test_pages_as_markdown_are_ingested_as_they_were(guide, tmp_path):

@@ -19,7 +19,7 @@ def test_the_tiny_recipe_is_the_default(stage):
     data, arguments, adapter = parse([], stage)
     written = yaml.safe_load((RECIPES / "tiny" / f"{stage}.yaml").read_text())
     assert arguments.output_dir == f"runs/demo/{stage}" and data.dataset == "runs/demo/nyxqa"
-    assert arguments.matryoshka_dimensions == [128, 64, 32, 16] and arguments.temperature == 0.05
+    assert arguments.matryoshka_dimensions == [128, 64, 32, 16] and arguments.temperature == 0.02
     assert arguments.max_steps == written["max_steps"] and not adapter.use_peft
 
 
