@@ -2,7 +2,7 @@
 
 import mmap
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -32,19 +32,13 @@ class Corpus:
 
     @classmethod
     def open(cls, path: Path) -> "Corpus":
-        """Read a corpus that `write_records` wrote. Raises `ValueError` for another file, or an empty one."""
-        if not path.is_file():
-            raise ValueError(f"No corpus at {path}. Make it first, or name another folder.")
-        columns = list(features(Chunk))
-        with open_parquet(path) as source, tempfile.TemporaryFile(dir=path.parent) as file:
-            if missing := set(columns) - set(source.schema_arrow.names):
-                raise ValueError(
-                    f"{path} has columns {source.schema_arrow.names}; a corpus needs {sorted(missing)} too."
-                )
-            if not source.metadata.num_rows:
-                raise ValueError(f"{path} holds no chunks.")
-            batches = source.iter_batches(batch_size=ROWS, columns=columns)
-            first = next(batches)
+        """Read a corpus that `write_records` wrote.
+
+        Raises `ValueError` for another file, or an empty one, `OSError` where there is no room for the copy.
+        """
+        batches = _batches(path)
+        first = next(batches)
+        with tempfile.TemporaryFile(dir=path.parent) as file:
             with pa.ipc.new_file(file, first.schema) as writer:
                 for batch in chain([first], batches):
                     writer.write_batch(batch)
@@ -67,3 +61,15 @@ class Corpus:
             self._mapped.madvise(mmap.MADV_DONTNEED)
             self._given = 0
         return [to_content(self._column[self._places[chunk]].as_py()) for chunk in ids]
+
+
+def _batches(path: Path) -> Iterator[pa.RecordBatch]:
+    if not path.is_file():
+        raise ValueError(f"No corpus at {path}. Make it first, or name another folder.")
+    columns = list(features(Chunk))
+    with open_parquet(path) as source:
+        if missing := set(columns) - set(source.schema_arrow.names):
+            raise ValueError(f"{path} has columns {source.schema_arrow.names}; a corpus needs {sorted(missing)} too.")
+        if not source.metadata.num_rows:
+            raise ValueError(f"{path} holds no chunks.")
+        yield from source.iter_batches(batch_size=ROWS, columns=columns)

@@ -1,10 +1,8 @@
 """`nyx build-qa` against a server that answers by schema and misbehaves: from pages to a folder that loads."""
 
 import json
-import resource
 import threading
 from collections import Counter
-from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
@@ -17,6 +15,7 @@ from dataset_builders.almanac_guide import field_guide
 from dataset_builders.asking import NO_ANSWER, NO_FIT, NO_JSON
 from dataset_builders.schema import Example, read_records, write_records
 from nyx_cli.main import main
+from tests.conftest import small_files
 from tests.scripted_reader import digest, script
 from tests.scripted_server import Reply, ScriptedServer, said
 
@@ -107,17 +106,6 @@ def written(folder, url=""):
         for path in folder.rglob("*")
         if path.is_file() and "answers.sqlite" not in path.name
     }
-
-
-@contextmanager
-def small_files(most):
-    """Let no file grow beyond so many bytes: what a full disk is to one who writes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path, capsys):

@@ -5,7 +5,7 @@ import pytest
 from dataset_builders.corpus import Corpus
 from dataset_builders.schema import Chunk, QAPair, write_records
 from nyx.records import image_bytes
-from tests.conftest import colored, text
+from tests.conftest import colored, small_files, text
 
 
 def chunks(count):
@@ -29,3 +29,9 @@ def test_other_files_are_refused(tmp_path):
     write_records([QAPair("q", [text("x")], ["y"], [], None, [], "text")], tmp_path / "q.parquet")
     with pytest.raises(ValueError, match="a corpus needs .*'document_id'"):
         Corpus.open(tmp_path / "q.parquet")
+
+
+def test_a_full_disk_is_no_damaged_corpus(tmp_path):
+    write_records([Chunk("1", "d", "s", [text("a" * 1000)])], tmp_path / "c.parquet")
+    with pytest.raises(OSError, match="too large"), small_files(100):
+        Corpus.open(tmp_path / "c.parquet")
