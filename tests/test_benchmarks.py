@@ -1,13 +1,19 @@
-"""The statistics of the benchmarks equal their closed forms."""
+"""The statistics of the benchmarks equal their closed forms, and those of speed run, tiny, to a table."""
+
+import json
+from multiprocessing import Pipe
 
 import numpy as np
 import pytest
 
+from benchmarks import loss, search
 from benchmarks.almanac import RETRIEVERS, mcnemar, score_seed, sign_test, train_seed
 from benchmarks.pages import document_recall
+from benchmarks.tables import speed_table
 from benchmarks.textbooks import write_dataset
 from dataset_builders.almanac import build
 from dataset_builders.schema import Chunk, QAPair, read_records
+from nyx import funnel
 from tests.conftest import text
 
 NAMES = [f"document {number}" for number in range(25)]
@@ -61,3 +67,36 @@ def _gold_documents(path):
 
 def _documents(path):
     return {chunk.document_id for chunk in read_records(Chunk, path)}
+
+
+def test_the_loss_equals_sentence_transformers(capsys):
+    loss.main(["--dry"])
+    results = json.loads(capsys.readouterr().out)
+    for products in results["products"].values():
+        for name in ("rival against ours", "ours against float64"):
+            assert max(products["8×32"][name].values()) < 1e-5
+    assert "| Matryoshka loss and gradients, 8×32 × 64 | sentence-transformers" in speed_table({"loss": results})
+
+
+def test_memory_is_what_a_loss_takes():
+    here, there = Pipe()
+    loss.peak("ours", 256, 8192, [64, 8], 0, there)
+    similarities = 256 * 8192 * 4 / 2**20
+    assert similarities <= here.recv() <= 16 * similarities
+
+
+def test_search_is_measured_against_faiss(capsys, monkeypatch, model_folder):
+    monkeypatch.setattr(funnel, "SMALL", 64 * 2000)
+    search.main(["--dry", "--model", str(model_folder)])
+    results = json.loads(capsys.readouterr().out)
+    exact, coded = (results["sizes"][size]["ours"] for size in ("1000", "2000"))
+    assert exact["recall@10"] == 1 and exact["plan"] == "every vector is compared"
+    assert coded["recall@10"] >= 0.9 and coded["plan"]["prefix"] == 64
+    assert results["all dimensions"]["largest difference of a cosine"] < 1e-5
+    table = speed_table({"search": results})
+    assert "| a single query, 2,000 pages | FAISS `IndexFlatIP`" in table
+    assert "| memory and building, 1,000 pages |" in table
+
+
+def test_what_was_not_measured_is_no_row():
+    assert "sentence-transformers" not in speed_table({}) and speed_table({}).count("|") == 10
