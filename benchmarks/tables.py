@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks import almanac, pages
+from benchmarks import almanac
 
 ROOT = Path(__file__).parents[1]
 
@@ -61,6 +61,74 @@ def pages_list(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+Row = tuple[str, ...]  # what was measured, the rival's figure, ours, their ratio
+
+
+def search_rows(results: dict[str, Any]) -> list[Row]:
+    """Compare search with FAISS's: exact search in the largest corpus, graph and lists where they were built."""
+    rows = []
+    for size, each in results["sizes"].items():
+        names = ["IndexHNSWFlat", "IndexIVFFlat"] + ["IndexFlatIP"] * (size == list(results["sizes"])[-1])
+        rows += [row for name in names if name in each for row in _searches(f"{int(size):,} pages", name, each)]
+    sweep = results["all dimensions"]
+    name = f"{sweep['questions']} questions, {sweep['pages']:,} pages, by four dimensions"
+    theirs, ours = (_spread(sweep["times"][each], "seconds") for each in ("IndexFlatIP a dimension", "one pass"))
+    return [*rows, (name, f"FAISS `IndexFlatIP` for each {theirs}", ours, f"{sweep['IndexFlatIP / one pass']:.1f}")]
+
+
+def _searches(pages: str, rival: str, each: dict[str, Any]) -> list[Row]:
+    theirs, ours = each[rival], each["ours"]
+    found = f", recall@10 {theirs['recall@10']:.3f}" if "recall@10" in theirs else ""
+    rows = []
+    for what in (key for key in each if key.startswith("ms ")):
+        times, mine = each[what][rival], each[what]["ours"]
+        rows.append(
+            (
+                f"{what.removeprefix('ms ')}, {pages}",
+                f"FAISS `{rival}` {_spread(times, 'ms')}{found}",
+                f"{_spread(mine, 'ms')}, recall@10 {ours['recall@10']:.3f}",
+                f"{times['ms'] / mine['ms']:.1f}",
+            )
+        )
+    held = [f"{side['MB held']:,.0f} MB, {side['seconds to build']:,.0f} s" for side in (theirs, ours)]
+    ratio = f"{theirs['MB held'] / ours['MB held']:.1f} in memory" if ours["MB held"] else ""
+    return [*rows, (f"memory and building, {pages}", *held, ratio)]
+
+
+def loss_rows(results: dict[str, Any]) -> list[Row]:
+    """Compare the Matryoshka loss, at every shape, with sentence-transformers' at its best mini-batch."""
+    rows: list[Row] = []
+    for shape, each in results["products"]["highest"].items():
+        best = each["rival's best mini-batch"]
+        theirs = f"sentence-transformers, mini-batch {best}: {_spread(each['times'][f'mini-batch {best}'], 'seconds')}"
+        name = f"Matryoshka loss and gradients, {shape} × {results['dims'][0]}"
+        rows.append((name, theirs, _spread(each["times"]["ours"], "seconds"), f"{each['rival / ours']:.1f}"))
+        if peaks := results["peak MB"].get(shape):
+            memory = (f"{peaks[side]:,.0f} MB" for side in ("rival", "ours"))
+            rows.append(("its peak memory", *memory, f"{peaks['rival'] / peaks['ours']:.1f}"))
+    return rows
+
+
+# What the table of speed shows, from which results; those that were never measured are left out.
+SPEED = {"search": search_rows, "loss": loss_rows}
+
+
+def speed_table(results: dict[str, dict[str, Any]]) -> str:
+    """Write ours and the rivals' figures, and how they were measured."""
+    measured = {name: results[name] for name in SPEED if name in results}
+    lines = ["| | rival | ours | ratio |", "|---|---|---|---|"]
+    lines += [f"| {' | '.join(row)} |" for name, each in measured.items() for row in SPEED[name](each)]
+    lines += ["", "Medians, and least to most, of runs in turn on one machine:", ""]
+    lines += [f"- {almanac_command(each)}, {each['machine']}" for each in measured.values()]
+    return "\n".join(lines)
+
+
+def _spread(times: dict[str, float], unit: str) -> str:
+    """Write a median with its unit and spread."""
+    least, most = times["least"], times["most"]
+    return f"{times[unit]:.3g} {unit.removesuffix('econds')} ({least:.3g}–{most:.3g})"
+
+
 def filled(path: Path, results: dict[str, dict[str, Any]]) -> str:
     """Return a document with everything between its marks as the results say."""
     tables = almanac.as_markdown(results["almanac"]["summary"])
@@ -68,6 +136,7 @@ def filled(path: Path, results: dict[str, dict[str, Any]]) -> str:
         "almanac": f"{almanac_about(results['almanac'])}\n\n{tables}",
         "reader": reader_table(results["almanac"]),
         "pages": pages_list(results["pages"]),
+        "speed": speed_table(results),
     }
     text = path.read_text()
     for name, block in blocks.items():
@@ -83,7 +152,8 @@ def documents() -> list[Path]:
 
 
 def read_results() -> dict[str, dict[str, Any]]:
-    return {name: json.loads(module.RESULTS.read_text()) for name, module in (("almanac", almanac), ("pages", pages))}
+    paths = {name: almanac.RESULTS.with_name(f"{name}.json") for name in ("almanac", "pages", *SPEED)}
+    return {name: json.loads(path.read_text()) for name, path in paths.items() if path.exists()}
 
 
 def main() -> None:

@@ -2,18 +2,20 @@
 
 import json
 from importlib.util import find_spec
+from multiprocessing import Pipe
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks import gpu, train_step
+from benchmarks import gpu, loss, search, train_step
 from benchmarks.almanac import RETRIEVERS, mcnemar, score_seed, sign_test, train_seed
 from benchmarks.data.ingest import copy_pages
 from benchmarks.data.runs import Clock, Job, bar, file
 from benchmarks.data.slow_server import answered
 from benchmarks.pages import document_recall
+from benchmarks.tables import speed_table
 from benchmarks.textbooks import write_dataset
 from dataset_builders.almanac import build
 from dataset_builders.filters import RULES, Draft, reason_against
@@ -21,6 +23,7 @@ from dataset_builders.page_chunks import CutRule, chunk_pages
 from dataset_builders.pairs import PASSES, Prompt
 from dataset_builders.prompts import ask_distractors, ask_pairs, ask_shorter, misfit
 from dataset_builders.schema import Chunk, QAPair, read_records
+from nyx import funnel
 from nyx.records import content_id
 from nyx.server_engine import ServerEngine
 from tests.conftest import picture, text
@@ -172,3 +175,36 @@ def test_linear_flops_are_two_a_weight_and_token(model):
     text = sum(p.numel() for name, p in model.language_model.layers.named_parameters() if p.ndim == 2)
     assert gpu.linear_flops(model, tokens=10, patches=0) == 2 * 10 * text
     assert gpu.linear_flops(model, tokens=0, patches=8) > 0
+
+
+def test_the_loss_equals_sentence_transformers(capsys):
+    loss.main(["--dry"])
+    results = json.loads(capsys.readouterr().out)
+    for products in results["products"].values():
+        for name in ("rival against ours", "ours against float64"):
+            assert max(products["8×32"][name].values()) < 1e-5
+    assert "| Matryoshka loss and gradients, 8×32 × 64 | sentence-transformers" in speed_table({"loss": results})
+
+
+def test_memory_is_what_a_loss_takes():
+    here, there = Pipe()
+    loss.peak("ours", 256, 8192, [64, 8], 0, there)
+    similarities = 256 * 8192 * 4 / 2**20
+    assert similarities <= here.recv() <= 16 * similarities
+
+
+def test_search_is_measured_against_faiss(capsys, monkeypatch, model_folder):
+    monkeypatch.setattr(funnel, "SMALL", 64 * 2000)
+    search.main(["--dry", "--model", str(model_folder)])
+    results = json.loads(capsys.readouterr().out)
+    exact, coded = (results["sizes"][size]["ours"] for size in ("1000", "2000"))
+    assert exact["recall@10"] == 1 and exact["plan"] == "every vector is compared"
+    assert coded["recall@10"] >= 0.9 and coded["plan"]["prefix"] == 64
+    assert results["all dimensions"]["largest difference of a cosine"] < 1e-5
+    table = speed_table({"search": results})
+    assert "| a single query, 2,000 pages | FAISS `IndexFlatIP`" in table
+    assert "| memory and building, 1,000 pages |" in table
+
+
+def test_what_was_not_measured_is_no_row():
+    assert "sentence-transformers" not in speed_table({}) and speed_table({}).count("|") == 10
