@@ -5,23 +5,19 @@ from typing import Annotated
 
 import typer
 
-from nyx_cli.output import Json
 from train_scripts import demo
 
 
 def demo_command(
     folder: Annotated[Path, typer.Option(help="where everything is written")] = Path("runs/demo"),
     steps: Annotated[int | None, typer.Option(min=1, help="train every stage for so many steps")] = None,
-    as_json: Json = False,
 ) -> None:
     """Generate the Almanac, train both stages, index, ask, and print one table: minutes on two cores.
 
-    Run it again to go on after an interruption. `nyx serve` then shows it in a browser.
+    Run it again to go on after an interruption. The figures are in FOLDER/report.json too. `nyx serve` then shows it in a browser.
 
         nyx demo
 
         nyx demo --folder runs/other --steps 20
     """
     demo.main(["--folder", str(folder), *(["--steps", str(steps)] if steps else [])])
-    if as_json:
-        typer.echo((folder / "report.json").read_text())

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.text import Text
 
 from modeling_nyx import load_image
@@ -21,8 +22,7 @@ def show(hits: Sequence[Hit], console: Console) -> None:
     for rank, hit in enumerate(hits, 1):
         pictures = thumbnails(hit)
         console.print(Text(f"{rank:>2}  Score {hit.score:.3f}  ", "bold") + plain(hit.source or ""))
-        words = Text("    ").join([Text(""), plain(in_order(hit)[:LONGEST])])
-        console.print(words)
+        console.print(Padding(plain(in_order(hit)[:LONGEST]), (0, 0, 0, 4)))
         for number, path in enumerate(pictures, 1):
             console.print(f"    [{number}] {path}", markup=False, highlight=False, soft_wrap=True)
         console.print()

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from nyx_cli.output import Json, tell
 from train_scripts import stage1, stage2
 
 SETTINGS = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -21,7 +20,6 @@ class Stage(StrEnum):
 def train_command(
     context: typer.Context,
     stage: Annotated[Stage, typer.Argument(help="contrastive pre-training, or fine-tuning on feedback")],
-    as_json: Json = False,
 ) -> None:
     """Train a retriever in this process, as the tiny recipe says, or another that `--config` names.
 
@@ -35,4 +33,4 @@ def train_command(
     module = {Stage.stage1: stage1, Stage.stage2: stage2}[stage]
     stage1.prepare()
     folder = module.train(*stage1.parse(context.args, stage))  # type: ignore[attr-defined]
-    tell(f"Checkpoint: {folder}", {"checkpoint": str(folder)}, as_json)
+    typer.echo(f"Checkpoint: {folder}")
