@@ -13,6 +13,7 @@ from rich.table import Table
 from dataset_builders.audit import GOOD, PLANTS, audit, samples, summary
 from dataset_builders.schema import Chunk, QAPair, read_records
 from nyx.reader import Reader
+from nyx_cli.output import Json, tell
 
 
 def audit_qa_command(
@@ -25,6 +26,7 @@ def audit_qa_command(
     seed: Annotated[int, typer.Option(help="another seed, other questions and errors")] = 0,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON file of all counts")] = None,
     concurrency: Annotated[int, typer.Option(min=1, help="requests to a server at the same time")] = 8,
+    as_json: Json = False,
 ) -> None:
     """Plant known errors into a sample of questions, and count what each filter of `nyx build-qa` catches and loses.
 
@@ -49,6 +51,9 @@ def audit_qa_command(
         aside = output.with_name(f".{output.name}.{os.getpid()}.partial")
         aside.write_text(json.dumps(tables, indent=1) + "\n")
         os.replace(aside, output)
+    if as_json:
+        tell("", tables, as_json)
+        return
     console = Console()
     for name, counts in tables.items():
         table = Table("caught by", "good lost", *PLANTS, title=name)

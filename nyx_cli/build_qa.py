@@ -18,6 +18,7 @@ from dataset_builders.retrievers import BM25_NAME, NAMES
 from dataset_builders.schema import Chunk, features
 from nyx.reader import Reader
 from nyx_cli.ingest import ingest_command
+from nyx_cli.output import Json, tell
 from train_scripts.mine_negatives import MiningArguments
 from train_scripts.mine_negatives import run as mine
 from train_scripts.provenance import shown
@@ -46,6 +47,7 @@ def build_qa_command(
     concurrency: Annotated[int, typer.Option(min=1, help="requests to a server at the same time")] = 8,
     timeout: Annotated[float, typer.Option(help="seconds to wait for a server's answer")] = 120.0,
     tokenizer: Annotated[str, typer.Option(help="of pages: count this model's tokens")] = "",
+    as_json: Json = False,
 ) -> None:
     """Make a NyxQA of your own pages: questions over texts and pictures, options, gold chunks, hard negatives.
 
@@ -54,7 +56,7 @@ def build_qa_command(
     Run it again to go on after an interruption: no answer is asked for twice. What is left out is written to
     qa/rejected.jsonl, with its reason, and counted in qa/report.json and qa/report.png.
 
-        nyx build-qa ./our-docs -o our-nyxqa --reader http://localhost:8000/v1
+        nyx build-qa runs/demo/almanac -o our-nyxqa --reader http://localhost:8000/v1
 
         nyx build-qa chunks.parquet -o our-nyxqa --reader Qwen/Qwen2.5-VL-7B-Instruct --chunks 500 --check
     """
@@ -65,15 +67,18 @@ def build_qa_command(
     with one_run(output):
         made = output / "chunks.parquet"
         if ingested := not _holds_chunks(Path(source)):
-            ingest_command(source, made, tokenizer=tokenizer)
+            ingest_command(source, made, tokenizer=tokenizer, as_json=as_json)
         report = build(made if ingested else Path(source), output, answering, name, rule, show_progress=True)
         if ingested:
             made.unlink()
         for split in SPLITS:
             if negatives != NONE and (output / "qa" / f"{split}.parquet").is_file():
                 mine(MiningArguments(str(output), split, negatives))
-    _show(report)
-    typer.echo(f"{report.kept.total()} questions of {report.sampled.total()} chunks → {output}")
+    if not as_json:
+        _show(report)
+    questions, asked = report.kept.total(), report.sampled.total()
+    result = {"questions": questions, "chunks": asked, "left_out": dict(report.reasons()), "output": str(output)}
+    tell(f"{questions} questions of {asked} chunks → {output}", result, as_json)
 
 
 def _holds_chunks(source: Path) -> bool:

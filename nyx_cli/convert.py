@@ -8,6 +8,7 @@ import typer
 from dataset_builders.card import DEFAULT, write_card
 from dataset_builders.public_sets import PUBLIC_SETS, convert
 from nyx.records import write_dropped
+from nyx_cli.output import Json, tell
 
 
 def convert_command(
@@ -18,12 +19,13 @@ def convert_command(
     config: Annotated[str, typer.Option(help="the set's configuration, such as a subset of MMEB")] = "",
     images: Annotated[Path | None, typer.Option(help="folder below which the pictures lie that rows name")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="read so many rows")] = None,
+    as_json: Json = False,
 ) -> None:
     """Turn a public set's rows into a corpus and questions, or into examples.
 
     Rows are streamed from the Hub. What is left out is written beside the records, with its reason.
 
-        nyx convert hotpotqa -o runs/hotpotqa --split validation
+        nyx convert hotpotqa --source hotpot.jsonl -o runs/hotpotqa --split validation
 
         nyx convert mmeb --config OK-VQA --images images/ -o runs/ok-vqa
 
@@ -43,4 +45,5 @@ def convert_command(
     told = ", ".join(f"{count} in {part}" for part, count in counts.items())
     if DEFAULT in counts:
         write_card(output, f"{name}, {split}", {"records": told, "rows left out": len(left_out)})
-    typer.echo(f"{told} → {output}; {len(left_out)} rows left out")
+    result = {**counts, "left_out": len(left_out), "output": str(output)}
+    tell(f"{told} → {output}; {len(left_out)} rows left out", result, as_json)

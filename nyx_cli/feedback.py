@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from nyx_cli.output import Json, tell
 from train_scripts.collect_feedback import FeedbackArguments, run
 
 
@@ -28,6 +29,7 @@ def feedback_command(
     cache: Annotated[str, typer.Option(help="SQLite file of answers; in the dataset's folder unless named")] = "",
     concurrency: Annotated[int, typer.Option(help="what a server is asked at the same time")] = 8,
     timeout: Annotated[float, typer.Option(help="seconds to wait for a server's answer")] = 120.0,
+    as_json: Json = False,
 ) -> None:
     """Let readers judge what a retriever finds: from which documents they answer right.
 
@@ -36,7 +38,7 @@ def feedback_command(
 
         nyx feedback runs/demo/nyxqa --retriever runs/demo/stage1 --reader http://localhost:8000/v1
 
-        nyx feedback nyxqa/ --retriever org/nyx --reader org/vlm --reader http://host/v1#model -k 30 --metric option
+        nyx feedback our-nyxqa --retriever org/nyx --reader org/vlm --reader http://localhost:8000/v1 -k 3 --metric f1
     """
     arguments = FeedbackArguments(
         dataset=str(dataset),
@@ -55,4 +57,8 @@ def feedback_command(
         all_windows=not first_pass,
         negatives=negatives,
     )
-    Console().print(run(arguments).table())
+    statistics = run(arguments)
+    if as_json:
+        tell("", statistics.as_dict(), as_json)
+    else:
+        Console().print(statistics.table())

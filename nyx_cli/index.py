@@ -11,6 +11,7 @@ import typer
 from nyx.index import MANIFEST, Index, distinct
 from nyx.models import fingerprint, load_encoder
 from nyx.records import Chunk, read_records, write_dropped
+from nyx_cli.output import Json, tell
 
 SHARD = 1024
 SAVE_EVERY = 120.0
@@ -21,6 +22,7 @@ def index_command(
     output: Annotated[Path, typer.Option("--output", "-o", help="folder of the index")],
     model: Annotated[str, typer.Option("--model", "-m", help="encoder: a folder, or a repository's name")],
     batch_tokens: Annotated[int, typer.Option(help="tokens encoded at once")] = 4096,
+    as_json: Json = False,
 ) -> None:
     """Embed chunks, and keep them with their vectors.
 
@@ -56,7 +58,8 @@ def index_command(
     embedded = len(todo) - len(left_out)
     rate = embedded / max(time.monotonic() - started, 1e-9)
     there = len(records) - len(todo)
-    typer.echo(f"{embedded} chunks embedded ({rate:.1f} chunks/s), {there} were there{see} → {output}")
+    words = f"{embedded} chunks embedded ({rate:.1f} chunks/s), {there} were there{see} → {output}"
+    tell(words, {"embedded": embedded, "were_there": there, "left_out": len(left_out), "output": str(output)}, as_json)
 
 
 def _embed(

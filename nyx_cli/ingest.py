@@ -17,6 +17,7 @@ from dataset_builders.page_chunks import CutRule, chunk_pages
 from dataset_builders.schema import Chunk, Dropped, write_records
 from dataset_builders.sources import count_pages
 from nyx.records import write_dropped
+from nyx_cli.output import Json, tell
 
 
 def ingest_command(
@@ -37,12 +38,13 @@ def ingest_command(
         Path | None, typer.Option(help="fetch pictures by their http(s) addresses, and keep them in this folder")
     ] = None,
     processes: Annotated[int, typer.Option(min=1, help="decode pictures and cut texts in so many processes")] = 1,
+    as_json: Json = False,
 ) -> None:
     """Cut pages into chunks, pictures in place.
 
     What is left out is written beside the output, with its reason.
 
-        nyx ingest pages/ -o chunks.parquet
+        nyx ingest runs/demo/almanac -o chunks.parquet
 
         nyx ingest obelics.parquet -o chunks.parquet --tokenizer Qwen/Qwen2.5-VL-3B-Instruct
 
@@ -72,10 +74,11 @@ def ingest_command(
         raise ValueError(f"{error} {len(left_out)} left out, see {beside}.") from error
     write_dropped(left_out, beside)
     rate = counts["pages"] / (time.monotonic() - started)
-    typer.echo(
+    words = (
         f"{counts['pages']} pages → {written} chunks with {counts['pictures']} pictures, {rate:.1f} pages/s → {output}"
     )
-    typer.echo(f"{len(left_out)} left out{f', see {beside}' if left_out else ''}")
+    see = f"\n{len(left_out)} left out{f', see {beside}' if left_out else ''}"
+    tell(words + see, {**counts, "chunks": written, "left_out": len(left_out), "output": str(output)}, as_json)
 
 
 def _counted_pages(pages: Iterable[list[Chunk]], counts: Counter[str]) -> Iterator[list[Chunk]]:

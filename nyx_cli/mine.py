@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from dataset_builders.retrievers import NAMES
+from nyx_cli.output import Json, tell
 from train_scripts.mine_negatives import MiningArguments, run
 
 
@@ -22,13 +23,16 @@ def mine_command(
     ratio: Annotated[
         float | None, typer.Option(help="leave out chunks that score above so many times the positive's score")
     ] = MiningArguments.ratio,
+    as_json: Json = False,
 ) -> None:
     """Find what a retriever confuses with the answer, as examples for stage 1.
 
     Run it again to go on after an interruption. Questions without a gold chunk are left out, and written beside the
     examples with the reason.
 
-        nyx mine my/nyxqa --with bm25 --depth 20 --skip 10
+        nyx mine our-nyxqa --with bm25 --depth 20 --skip 10
     """
     counts = run(MiningArguments(str(dataset), split, retriever, depth, skip, keep, without_answers, ratio))
-    typer.echo(f"{counts} → {dataset / 'triplets' / f'{split}.parquet'}")
+    output = dataset / "triplets" / f"{split}.parquet"
+    result = {"examples": counts.examples, "negatives": counts.negatives, "dropped": len(counts.dropped)}
+    tell(f"{counts} → {output}", result | {"output": str(output)}, as_json)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from nyx_cli.output import Json, tell
 from train_scripts.publish import publish
 from train_scripts.upload import Kind
 
@@ -17,6 +18,7 @@ def publish_command(
     private: Annotated[bool, typer.Option("--private", help="create the repository as a private one")] = False,
     revision: Annotated[str | None, typer.Option(help="branch to upload to; created empty if it isn't there")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace what the repository holds")] = False,
+    as_json: Json = False,
 ) -> None:
     """Put a model, a dataset or the demo on the Hub, with a card of what really ran.
 
@@ -28,5 +30,5 @@ def publish_command(
 
         nyx publish space space org/nyx-demo
     """
-    for line in publish(kind, folder, name, dry_run=dry_run, private=private, revision=revision, overwrite=overwrite):
-        typer.echo(line)
+    lines = publish(kind, folder, name, dry_run=dry_run, private=private, revision=revision, overwrite=overwrite)
+    tell("\n".join(lines), {"address": None if dry_run else lines[-1]}, as_json)
