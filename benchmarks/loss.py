@@ -137,7 +137,7 @@ def measure(shapes: Mapping[tuple[int, int], Sequence[int]], dims: list[int], ru
     results = about("python -m benchmarks.loss", "torch", "sentence-transformers")
     results |= {"threads": torch.get_num_threads(), "dims": dims, "products": {}, "peak MB": {}}
     usual = torch.get_float32_matmul_precision()
-    for precision in (usual, "medium"):
+    for precision in ("highest", "medium"):
         torch.set_float32_matmul_precision(precision)
         results["products"][precision] = {
             f"{queries}×{documents}": race(queries, documents, dims, sizes, runs)
