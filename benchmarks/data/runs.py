@@ -52,8 +52,8 @@ class Job:
 
 def finish(child: subprocess.Popen, folder: Path) -> None:
     """Wait for a run. Raises `RuntimeError` with what it said if it failed."""
-    if child.wait():
-        raise RuntimeError((folder / "stderr").read_text()[-2000:])
+    if status := child.wait():
+        raise RuntimeError(f"A run ended with status {status}: {(folder / 'stderr').read_text()[-2000:]}")
 
 
 def lines(path: Path) -> int:
