@@ -10,7 +10,8 @@ The embeddings: pages and questions of the Almanac through the demo's trained en
 2048 by a head of one hidden layer, trained by Nyx's Matryoshka loss on questions and their pages. That makes prefixes
 that tell as little, and as much, as Matryoshka training leaves in them: the share of the exact ten that the first 256
 values find by themselves is reported. Some 20 000 pages are really encoded. Larger corpora add pages between them: the
-embeddings of two pages, mixed in shares drawn at random, through the same head.
+embeddings of two pages, mixed in shares drawn at random, through the same head. What was embedded is kept in
+`runs/search`; another run only measures.
 """
 
 import argparse
@@ -96,8 +97,8 @@ class Head(nn.Module):
 
 
 @torch.no_grad()
-def write_corpus(path: Path, pages: Tensor, head: Head, count: int) -> np.ndarray:
-    """Write embeddings (count, size): all pages, then mixtures of two. Returns them mapped, to be read only."""
+def write_corpus(path: Path, pages: Tensor, head: Head, count: int) -> None:
+    """Write embeddings (count, size): all pages, then mixtures of two."""
     generator = torch.Generator().manual_seed(0)
     written = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(count, head.dims[0]))
     for start in range(0, count, BLOCK):
@@ -108,20 +109,23 @@ def write_corpus(path: Path, pages: Tensor, head: Head, count: int) -> np.ndarra
         mixed[: len(real)] = real
         written[start : start + size] = head(mixed).numpy()
     written.flush()
-    return np.asarray(np.load(path, mmap_mode="r"))
 
 
-def embed(folder: Path, model: Path, dims: list[int], count: int, worlds: int, species: int, steps: int) -> dict:
-    """Make the corpus, and questions that the head wasn't trained on."""
+def embed(folder: Path, model: Path, dims: list[int], count: int, worlds: int, species: int, steps: int) -> None:
+    """Write `corpus.npy`, and `questions.npy` that the head wasn't trained on, unless they are there."""
+    if (folder / "questions.npy").exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
+    torch.set_num_threads(1)  # the encoder is small
     pages, questions, answers = states(model, species, worlds)
     held_out = torch.arange(len(questions)) % 2 == 0
     head = Head(pages.shape[1], dims)
     head.fit(questions[~held_out], pages[answers[~held_out]], steps)
+    write_corpus(folder / "corpus.npy", pages, head, count)
     with torch.no_grad():
-        asked = head(questions[held_out][torch.randperm(int(held_out.sum()))]).numpy()
-    corpus = write_corpus(folder / "corpus.npy", pages, head, count)
-    return {"corpus": corpus, "questions": asked[:QUESTIONS], "encoded": len(pages), "dims": dims}
+        asked = head(questions[held_out][torch.randperm(int(held_out.sum()))[:QUESTIONS]])
+    np.save(folder / "questions.npy", asked.numpy())  # last: says that all is there
 
 
 def chunks(count: int) -> list[Chunk]:
@@ -291,16 +295,16 @@ def plot(sizes: dict[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=100)
 
 
-def measure(folder: Path, data: dict[str, Any], sizes: Sequence[int], graph_size: int, sweep: int, runs: int) -> dict:
-    """Measure everything on one corpus."""
-    vectors, questions, dims = data["corpus"], data["questions"], data["dims"]
+def measure(folder: Path, dims: list[int], sizes: Sequence[int], graph_size: int, sweep: int, runs: int) -> dict:
+    """Measure everything on what was embedded."""
+    vectors = np.asarray(np.load(folder / "corpus.npy", mmap_mode="r"))
+    questions = np.load(folder / "questions.npy")
     found = top_by_dim(questions, vectors, DEPTH, [dims[-1], dims[0]])
     alone = np.einsum("qke,qe->qk", vectors[found[dims[-1]][0]], questions)
     results = about("python -m benchmarks.search --model runs/demo/stage2", "faiss-cpu", "numpy", "torch")
     results |= {
         "threads": faiss.omp_get_max_threads(),
         "values": dims[0],
-        "pages encoded": data["encoded"],
         "questions": len(questions),
         f"recall@10 of the first {dims[-1]} values alone": recall(alone, found[dims[0]][1]),
         "all dimensions": measure_sweep(np.array(vectors[:sweep]), questions, dims, runs),
@@ -316,23 +320,20 @@ def measure(folder: Path, data: dict[str, Any], sizes: Sequence[int], graph_size
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, required=True, help="folder of a trained encoder")
-    parser.add_argument("--folder", type=Path, help="where 17 GB find room for the while")
-    parser.add_argument("--pages", type=int, default=max(SIZES), help="size of the largest corpus")
+    parser.add_argument("--folder", type=Path, default=Path("runs/search"), help="where 17 GB find room; 8 are kept")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--dry", action="store_true", help="tiny, in seconds; nothing is kept")
     args = parser.parse_args(argv)
-    with tempfile.TemporaryDirectory(dir=args.folder) as temporary:
-        folder = Path(temporary)
-        if args.dry:
-            data = embed(folder, args.model, [64, 32, 16, 8], 2000, worlds=1, species=5, steps=5)
-            results = measure(folder, data, (1000, 2000), 1000, 1000, 1)
-            plot(results["sizes"], folder / "search.png")
-        else:
-            sizes = [size for size in SIZES if size <= args.pages]
-            data = embed(folder, args.model, DIMS, max(sizes), worlds=20, species=250, steps=400)
-            results = measure(folder, data, sizes, GRAPH, SWEEP, args.runs)
-            plot(results["sizes"], RESULTS.with_suffix(".png"))
-            RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    if args.dry:
+        with tempfile.TemporaryDirectory() as temporary:
+            embed(Path(temporary), args.model, [64, 32, 16, 8], 2000, worlds=1, species=5, steps=5)
+            results = measure(Path(temporary), [64, 32, 16, 8], (1000, 2000), 1000, 1000, 1)
+            plot(results["sizes"], Path(temporary) / "search.png")
+    else:
+        embed(args.folder, args.model, DIMS, max(SIZES), worlds=20, species=250, steps=400)
+        results = measure(args.folder, DIMS, SIZES, GRAPH, SWEEP, args.runs)
+        plot(results["sizes"], RESULTS.with_suffix(".png"))
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     sys.stdout.write(json.dumps(results, indent=1) + "\n")
 
 

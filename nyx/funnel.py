@@ -1,8 +1,8 @@
 """Search a large corpus in two steps: short codes find candidates, their full vectors rank them.
 
-A code holds the first values of an embedding, two in four bits: 64 bytes for 256 values, where the whole of 2048 takes
-8192. FAISS compares codes a hundred times faster than vectors; the vectors may stay in a file, of which a query reads
-its candidates only. How many these are is measured against exact search, not guessed.
+A code holds the first values of an embedding, four in four bits: 32 bytes for 256 values, where all 2048 take 8192.
+FAISS compares codes hundreds of times faster than vectors; the vectors may stay in a file, of which a query reads its
+candidates only. How many these are is measured against exact search, not guessed.
 """
 
 from collections.abc import Iterator
@@ -16,6 +16,7 @@ from nyx.ranking import BLOCK, top_by_dim
 
 SMALL = 2**26  # numbers in a corpus that is better compared whole: milliseconds
 PREFIX = 256  # values that are coded at first; twice as many when they tell too little
+TOGETHER = 4  # values that share four bits of a code
 RECALL, DEPTH = 0.99, 10  # share of the exact best ten that must be found
 CANDIDATES = [100 * 2**step for step in range(7)]
 PROBES = 200
@@ -38,7 +39,7 @@ class Plan:
         plan = cls(**values)
         if not all(isinstance(each, int) and each > 0 for each in (plan.prefix, plan.candidates)):
             raise TypeError(f"{plan} does not count in whole numbers")
-        if plan.prefix % 2 or plan.prefix > dim or not 0 <= plan.recall <= 1:
+        if plan.prefix % TOGETHER or plan.prefix > dim or not 0 <= plan.recall <= 1:
             raise ValueError(f"{plan} does not fit embeddings of {dim} values")
         return plan
 
@@ -83,7 +84,7 @@ def choose(vectors: np.ndarray, dim: int, probes: np.ndarray | None = None) -> F
     Returns None where exact search is better: for a small corpus, and if no prefix tells enough. Without probes, pages
     half way between two of the corpus are asked for, since questions, too, lie between pages.
     """
-    if len(vectors) * dim < SMALL or dim < 2:
+    if len(vectors) * dim < SMALL or dim < TOGETHER:
         return None
     probes = _midway(vectors) if probes is None else probes
     tenth = top_by_dim(probes, vectors, DEPTH, [dim])[dim][1][:, -1:]
@@ -105,7 +106,7 @@ def _prefixes(dim: int) -> Iterator[int]:
     while prefix < dim:
         yield prefix
         prefix *= 2
-    yield dim - dim % 2
+    yield dim - dim % TOGETHER
 
 
 def _midway(vectors: np.ndarray) -> np.ndarray:
@@ -116,7 +117,7 @@ def _midway(vectors: np.ndarray) -> np.ndarray:
 
 def _encode(vectors: np.ndarray, dim: int, prefix: int) -> Any:
     faiss = _faiss()
-    codes = faiss.IndexPQFastScan(prefix, prefix // 2, 4, faiss.METRIC_INNER_PRODUCT)
+    codes = faiss.IndexPQFastScan(prefix, prefix // TOGETHER, 4, faiss.METRIC_INNER_PRODUCT)
     # Turned at random, no two values hold much more than others: four bits are enough for any.
     codes = faiss.IndexPreTransform(faiss.RandomRotationMatrix(prefix, prefix), codes)
     codes.train(_prefix(truncate(vectors[:: -(-len(vectors) // SAMPLE)], dim), prefix))

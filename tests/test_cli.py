@@ -58,7 +58,7 @@ def test_ingest_index_search(pages, saved_model, tmp_path, capsys):
     run("search", index, "It lives by the lagoon.", "--image", pages / "0.png", "-k", 2, "--json")
     hits = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert len(hits) == 2 and hits[0]["score"] >= hits[1]["score"] and "lives by the" in hits[0]["text"]
-    run("search", index, "--image", pages / "0.png", "--dim", 16)
+    run("search", index, "--image", pages / "0.png", "--dim", 16, "--exact")
     assert "Score" in capsys.readouterr().out
 
 

@@ -20,7 +20,7 @@ SIZE, COUNT = 64, 6000
 
 
 def pages(count=COUNT, seed=0):
-    """Embeddings that five hidden values and a little noise decide: any 16 values tell most."""
+    """Embeddings that five hidden values and a little noise decide: any 32 values tell most."""
     generator, fixed = np.random.default_rng(seed), np.random.default_rng(99).normal(size=(5, SIZE))
     vectors = generator.normal(size=(count, 5)) @ fixed + 0.05 * generator.normal(size=(count, SIZE))
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
@@ -29,7 +29,7 @@ def pages(count=COUNT, seed=0):
 @pytest.fixture(autouse=True)
 def small_is_large(monkeypatch):
     monkeypatch.setattr(funnel, "SMALL", 1000 * SIZE)
-    monkeypatch.setattr(funnel, "PREFIX", 16)
+    monkeypatch.setattr(funnel, "PREFIX", 32)
 
 
 def chunks(count, start=0):
@@ -50,7 +50,7 @@ def test_recall_is_measured_and_reached(index, dim):
     queries = pages(300, seed=1)
     (positions, scores), (exact, best) = (index.rank(queries, 10, dim, each) for each in (False, True))
     plan = index._funnels[dim or SIZE].plan
-    assert RECALL <= plan.recall <= 1 and plan.candidates < COUNT / 10
+    assert RECALL <= plan.recall <= 1 and plan.prefix == 32 and plan.candidates < COUNT / 10
     # The queries measured here aren't those it was chosen by.
     assert share(scores, best) >= RECALL - 0.01
     # Every cosine is exact, and no page comes twice.
@@ -72,7 +72,7 @@ def test_a_longer_prefix_is_coded_when_the_short_one_tells_nothing():
     vectors = pages()
     vectors[:, 32:], vectors[:, :32] = vectors[:, :32].copy(), 0.01
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    assert choose(pages(), SIZE).plan.prefix == 16 and choose(vectors, SIZE).plan.prefix == 64
+    assert choose(pages(), SIZE).plan.prefix == 32 and choose(vectors, SIZE).plan.prefix == 64
 
 
 def test_noise_is_searched_exactly(monkeypatch):
@@ -169,8 +169,8 @@ def test_opened_vectors_are_mapped(index, tmp_path):
     [
         {"prefix": 16},
         {"prefix": "16", "candidates": 100, "recall": 1.0},
-        {"prefix": 15, "candidates": 100, "recall": 1.0},
-        {"prefix": 66, "candidates": 100, "recall": 1.0},
+        {"prefix": 18, "candidates": 100, "recall": 1.0},
+        {"prefix": 68, "candidates": 100, "recall": 1.0},
         {"prefix": 16, "candidates": 0, "recall": 1.0},
         {"prefix": 16, "candidates": 100, "recall": 2.0},
         {"prefix": 16, "candidates": 100, "recall": 1.0, "new": 1},
