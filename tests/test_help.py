@@ -17,6 +17,7 @@ import httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import typer
 
 from dataset_builders.almanac import TINY_VLM, build, write_pages
 from dataset_builders.schema import Chunk, read_records
@@ -157,6 +158,25 @@ def test_every_command_is_tried():
     assert set(ORDER) == set(COMMANDS)
     for name in COMMANDS:
         assert all(example.startswith(f"nyx {name}") for example in examples(name)) and examples(name)
+
+
+def test_help_shows_them(capsys):
+    for name in COMMANDS:
+        assert _status([name, "--help"]) == 0
+        told = re.sub(r"[\s│]", "", capsys.readouterr().out)
+        assert all(re.sub(r"\s", "", example) in told for example in examples(name)), name
+
+
+def test_the_readmes_commands_are_those_of_help():
+    commands = typer.main.get_command(app).commands
+    # What is inside $(…) is another program's.
+    text = re.sub(r"\$\(.*?\)", "", (ROOT / "README.md").read_text())
+    named = re.findall(r"(?:^|`)nyx ([a-z][a-z-]*)((?: [^`#\n]*)?)", text, re.MULTILINE)
+    assert {"serve", "ingest", "index", "search", "ask", "evaluate", "publish"} <= {name for name, _ in named}
+    for name, rest in named:
+        options = {option for each in commands[name].params for option in each.opts}
+        given = {part for part in re.split(r"[ =]", rest) if re.fullmatch(r"--?[a-z][a-z-]*", part)}
+        assert given <= options, name
 
 
 def test_results_are_json_on_request(here, server, capsys):
