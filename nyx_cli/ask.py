@@ -24,11 +24,13 @@ def ask_command(
     dim: Dim = None,
     as_json: Json = False,
 ) -> None:
-    """Find documents, and let a reader answer from them. They are given to it as data, not as instructions.
+    """Find documents, and let a reader answer from them.
 
-    nyx ask runs/demo/index "Where does the moth Vela mirabilis live?" --reader dataset_builders/almanac_vlm
+    They are given to it as data, not as instructions. A server's key comes from NYX_API_KEY or OPENAI_API_KEY.
 
-    nyx ask runs/demo/index --image moth.jpg "What is this moth called?" --reader http://localhost:8000/v1 -k 1
+        nyx ask runs/demo/index "Where does the moth Vela mirabilis live?" --reader dataset_builders/almanac_vlm
+
+        nyx ask runs/demo/index --image moth.jpg "What is this moth called?" --reader http://localhost:8000/v1 -k 1
     """
     question, answering = read_question(text, image), Reader.open(reader)
     encoder, opened = open_index(index, model)

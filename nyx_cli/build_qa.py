@@ -58,7 +58,7 @@ def build_qa_command(
 
         nyx build-qa runs/demo/almanac -o our-nyxqa --reader http://localhost:8000/v1
 
-        nyx build-qa chunks.parquet -o our-nyxqa --reader Qwen/Qwen2.5-VL-7B-Instruct --chunks 500 --check
+        nyx build-qa chunks.parquet -o checked-nyxqa --reader Qwen/Qwen2.5-VL-7B-Instruct --chunks 500 --check
     """
     cache = output / "qa" / "answers.sqlite"
     answering = Reader.open(reader, cache=cache, concurrency=concurrency, timeout=timeout)

@@ -14,8 +14,8 @@ def demo_command(
 ) -> None:
     """Generate the Almanac, train both stages, index, ask, and print one table: minutes on two cores.
 
-    Run it again to go on after an interruption. The figures are in FOLDER/report.json too. `nyx serve` then shows it
-    in a browser.
+    Run it again to go on after an interruption. The figures are in FOLDER/report.json too; `nyx serve` then shows it
+    all in a browser.
 
         nyx demo
 

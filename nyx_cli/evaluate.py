@@ -28,11 +28,13 @@ def evaluate_command(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON file of all figures")] = None,
     as_json: Json = False,
 ) -> None:
-    """Score a retriever on a dataset's questions: Recall, MRR, nDCG; with a reader, its answers; by dimension.
+    """Score a retriever on a dataset's questions: Recall, MRR, nDCG.
 
-    nyx evaluate runs/demo/nyxqa --model runs/demo/stage2 --reader dataset_builders/almanac_vlm
+    Each dimension that it was trained for is scored too, and with a reader its answers from the first document.
 
-    nyx evaluate runs/demo/nyxqa --model bm25 --split validation -o bm25.json
+        nyx evaluate runs/demo/nyxqa --model runs/demo/stage2 --reader dataset_builders/almanac_vlm
+
+        nyx evaluate runs/demo/nyxqa --model bm25 --split validation -o bm25.json
     """
     guide = Guide.read(dataset, split)
     if not guide.questions:

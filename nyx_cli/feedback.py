@@ -38,7 +38,7 @@ def feedback_command(
 
         nyx feedback runs/demo/nyxqa --retriever runs/demo/stage1 --reader http://localhost:8000/v1
 
-        nyx feedback our-nyxqa --retriever org/nyx --reader org/vlm --reader http://localhost:8000/v1 -k 3 --metric f1
+        nyx feedback runs/demo/nyxqa --retriever org/nyx --reader org/vlm --reader http://localhost:8000/v1 -k 3
     """
     arguments = FeedbackArguments(
         dataset=str(dataset),

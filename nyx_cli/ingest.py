@@ -46,7 +46,7 @@ def ingest_command(
 
         nyx ingest runs/demo/almanac -o chunks.parquet
 
-        nyx ingest obelics.parquet -o chunks.parquet --tokenizer Qwen/Qwen2.5-VL-3B-Instruct
+        nyx ingest obelics.parquet -o obelics-chunks.parquet --tokenizer Qwen/Qwen2.5-VL-3B-Instruct
 
         nyx ingest HuggingFaceM4/OBELICS -o chunks.parquet --limit 1000 --fetch pictures/
     """

@@ -71,7 +71,7 @@ def _options(
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a command, and end with 0, or with 2 and one line on stderr for what the user can put right."""
     try:
-        status = app(args=argv, standalone_mode=False)
+        status = app(args=argv, prog_name="nyx", standalone_mode=False)
     except UsageError as error:
         words = " ".join(error.format_message().split())  # type: ignore[attr-defined]
         context = getattr(error, "ctx", None)

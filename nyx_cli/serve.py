@@ -19,11 +19,11 @@ def serve_command(
     port: Annotated[int, typer.Option(min=0, help="port to listen on")] = 7860,
     host: Annotated[str, typer.Option(help="0.0.0.0: for other machines too")] = "127.0.0.1",
 ) -> None:
-    """Search and ask in a browser; upload pages of your own. The endpoints for programs are listed on the page.
+    """Search and ask in a browser; upload pages of your own.
 
-    nyx serve
+    Without arguments it shows what `nyx demo` left. Endpoints for programs are listed on the page.
 
-    nyx serve runs/demo/index --reader dataset_builders/almanac_vlm --port 7870
+        nyx serve runs/demo/index --reader dataset_builders/almanac_vlm --port 7870
     """
     space = Path(list(find_spec("nyx_space").submodule_search_locations or [])[0])  # type: ignore[union-attr]
     named = {"index": index, "model": model, "dataset": dataset, "reader": reader, "compare": compare}

@@ -7,6 +7,7 @@ from html import escape
 from typing import Any
 
 import gradio as gr
+import numpy as np
 
 import cards
 from library import Library
@@ -96,10 +97,15 @@ def find(library: Library, question: Content, count: int, dim: int) -> Found:
     """Search, and measure every dimension that the retriever was trained for with the same question."""
     count, dim = max(1, min(int(count), MOST_RESULTS)), int(dim)
     vector, reading = library.embed(question)
-    rows = [(each, library.size(each), library.search(vector, count, each)[1]) for each in {*library.dims, dim}]
+    rows = [(each, library.size(each), _fastest(library, vector, count, each)) for each in {*library.dims, dim}]
     hits, _ = library.search(vector, count, dim)
     rows.sort(reverse=True)
     return Found(question, hits, cards.timing(len(hits), len(library), reading, rows, dim))
+
+
+def _fastest(library: Library, vector: np.ndarray, count: int, dim: int) -> float:
+    """Return a search's seconds, the least of a few, because the page's other visitors have their part in each."""
+    return min(library.search(vector, count, dim)[1] for _ in range(3))
 
 
 def chosen(where: str, own: Library | None, library: Library) -> Library:

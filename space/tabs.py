@@ -57,7 +57,7 @@ def compare_tab(desk: Desk, query: Query) -> None:
     """Put the same question two ways: other dimensions, or the other retriever."""
     sides: dict[str, tuple[bool, int]] = {}
     for other, retriever in enumerate([desk.library.retriever, *([desk.rival] if desk.rival else [])]):
-        sides |= {f"{Path(retriever.name).name} · {dim} dimensions": (bool(other), dim) for dim in desk.library.dims}
+        sides |= {f"{Path(retriever.name).name} · {dim}": (bool(other), dim) for dim in desk.library.dims}
     labels = list(sides)
 
     def compare(
@@ -173,19 +173,15 @@ def pages_tab(desk: Desk, query: Query) -> None:
         gr.File(
             file_count="multiple",
             file_types=list(KINDS),
-            label=f"Markdown, HTML, PDF, pictures: at most {MOST_FILES} files, {MOST_BYTES // 10**6} MB together",
+            label="Markdown, HTML, PDF, pictures",
             elem_id="uploads",
         )
     )
     with gr.Row():
         button = gr.Button("Read these pages", variant="primary", elem_id="read")
         forget = gr.Button("Forget my pages", elem_id="forget")
-    report = gr.HTML(
-        cards.notice(
-            "A page finds its pictures among the uploads, by their names. Only you can search what you upload."
-        ),
-        elem_id="report",
-    )
+    limits = f"At most {MOST_FILES} files, {MOST_BYTES // 10**6} MB together. Nobody else can search them."
+    report = gr.HTML(cards.notice(f"{limits} A page finds its pictures among them, by name."), elem_id="report")
     button.click(read, files, [query.own, report, query.where, files], show_progress_on=report, **READING)
     library_name = query.where.value
     forget.click(

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -169,11 +167,3 @@ def test_a_broken_chunk_is_left_out_of_the_index(pages, saved_model, tmp_path, c
     lines = [json.loads(line) for line in (tmp_path / "index.dropped.jsonl").read_text().splitlines()]
     assert [line["id"] for line in lines] == ["0", "1"]
     assert "cannot be read" in lines[0]["reason"] and "cannot be decoded" in lines[1]["reason"]
-
-
-@pytest.mark.parametrize(
-    "command", ["ingest", "build-qa", "audit-qa", "convert", "mine", "feedback", "index", "search", "publish"]
-)
-def test_help_has_an_example(command):
-    done = subprocess.run([Path(sys.executable).parent / "nyx", command, "--help"], capture_output=True, text=True)
-    assert done.returncode == 0 and f"nyx {command} " in done.stdout

@@ -318,6 +318,19 @@ def pair(kind: str, words: str, gold: list[str], answers: list[str]) -> QAPair:
     return QAPair("q", [text(words)], answers, [], None, gold, "text", kind)
 
 
+def test_the_readmes_example_runs(address, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    colored(56, 56, 1).save(tmp_path / "moth.jpg")
+    (tmp_path / "notes.md").write_text("A moth of mine.")
+    (example,) = re.findall(
+        r"```python\n(from gradio_client.*?)```", (SPACE.parent / "README.md").read_text(), re.DOTALL
+    )
+    code = example.replace("http://127.0.0.1:7860", address)
+    assert code != example
+    exec(compile(code, "README.md", "exec"), {})
+    assert "A moth of mine." in capsys.readouterr().out
+
+
 def test_every_endpoint_says_what_it_takes(client):
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
     assert set(endpoints) == {"/search", "/ask", "/read_pages"}
