@@ -6,7 +6,7 @@ Serialisation: instruction, then the content in order, a picture being
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
@@ -127,8 +127,13 @@ class NyxProcessor(ProcessorMixin):
         """
         return self.pack_rows(self.rows(contents, role))
 
-    def rows(self, contents: Sequence[Any], role: Role = "document") -> list[Row]:
-        """Tokenize contents; pictures are not decoded. Raises `ValueError` naming the first item that is bad."""
+    def rows(
+        self, contents: Iterable[Any], role: Role = "document", errors: dict[int, ValueError] | None = None
+    ) -> list[Row]:
+        """Tokenize contents; pictures are not decoded. Raises `ValueError` naming the first item that is bad.
+
+        Given `errors`, bad items are put there by index instead, and an empty row into their place.
+        """
         if role not in ("query", "document"):
             raise ValueError(f"role is {role!r}; expected 'query' or 'document'.")
         if isinstance(contents, (str, bytes, Mapping, Image.Image, PathLike)) or not isinstance(contents, Iterable):
@@ -138,11 +143,17 @@ class NyxProcessor(ProcessorMixin):
             try:
                 rows.append(self._row(to_content(content), role))
             except ValueError as error:
-                raise type(error)(f"Item {index}: {error}") from error
+                if errors is None:
+                    raise type(error)(f"Item {index}: {error}") from error
+                errors[index] = error
+                rows.append(Row([], [], [], []))
         return rows
 
-    def pack_rows(self, rows: Sequence[Row]) -> BatchFeature:
-        """Make one row of several that `rows` made, see `pack`; only here are their pictures decoded."""
+    def pack_rows(self, rows: Sequence[Row], known: Collection[str] = ()) -> BatchFeature:
+        """Make one row of several that `rows` made, see `pack`; only here are their pictures decoded.
+
+        Pictures whose keys are `known` are not: `image_index` counts these after those that are.
+        """
         ids = np.concatenate([row.ids for row in rows]).astype(np.int64)
         batch = {
             "input_ids": torch.from_numpy(ids)[None],
@@ -150,13 +161,13 @@ class NyxProcessor(ProcessorMixin):
             "position_ids": torch.from_numpy(np.concatenate([positions(row) for row in rows], axis=1))[:, None],
             "cu_seqlens": torch.tensor(np.cumsum([0, *(len(row.ids) for row in rows)]), dtype=torch.int32),
         }
+        keys = [key for row in rows for key in row.keys]
         pictures = [(image, grid) for row in rows for image, grid in zip(row.images, row.grids, strict=True)]
-        if pictures:
-            keys = [image_key(image) for image, _ in pictures]
-            first = {key: index for index, key in reversed(list(enumerate(keys)))}
-            unique = sorted(first.values())
-            place = {keys[index]: number for number, index in enumerate(unique)}
-            batch |= self._pixels([pictures[index] for index in unique])
+        fresh = {key: picture for key, picture in zip(keys, pictures, strict=True) if key not in known}
+        place = {key: number for number, key in enumerate([*fresh, *known])}
+        if fresh:
+            batch |= self.pixels(list(fresh.values()))
+        if keys:
             batch["image_index"] = torch.tensor([place[key] for key in keys])
         return BatchFeature(batch)
 
@@ -170,6 +181,7 @@ class NyxProcessor(ProcessorMixin):
             else:
                 row.images.append(item["image"])
                 row.grids.append(self._grid(item["image"]))
+                row.keys.append(image_key(item["image"]))
                 row.starts.append(len(row.ids) + 1)
                 row.ids += self._picture_ids(row.grids[-1])
         if self.append_eos:
@@ -209,8 +221,11 @@ class NyxProcessor(ProcessorMixin):
         start, end = self.tokenizer.convert_tokens_to_ids(["<|vision_start|>", "<|vision_end|>"])
         return [start, *[self.image_token_id] * (grid[0] * grid[1] // self.image_processor.merge_size**2), end]
 
-    def _pixels(self, pictures: list[tuple[Any, tuple[int, int]]]) -> dict[str, torch.Tensor]:
-        """Decode, resize and cut pictures, one after another: decoded ones may be large."""
+    def pixels(self, pictures: list[tuple[Any, tuple[int, int]]]) -> dict[str, torch.Tensor]:
+        """Decode, resize and cut pictures (source, grid), one after another: decoded ones may be large.
+
+        Raises `BadImage` for one that is broken behind its header.
+        """
         patches = []
         for source, grid in pictures:
             output = self.image_processor([load_image(source)], return_tensors="pt")
@@ -235,7 +250,7 @@ class NyxProcessor(ProcessorMixin):
         batch = {"input_ids": ids, "attention_mask": mask, "mm_token_type_ids": types}
         tensors = {name: torch.from_numpy(value) for name, value in batch.items()}
         pictures = [(image, grid) for row in rows for image, grid in zip(row.images, row.grids, strict=True)]
-        return BatchFeature(tensors | (self._pixels(pictures) if pictures else {}))
+        return BatchFeature(tensors | (self.pixels(pictures) if pictures else {}))
 
     def rendered_rows(self, text: Any, images: Any, videos: Any = None) -> list[Row]:
         """Tokenize strings that a chat template rendered, in which special tokens are what they say.

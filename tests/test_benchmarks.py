@@ -1,12 +1,18 @@
 """The statistics of the benchmarks equal their closed forms."""
 
+import json
+
 import numpy as np
 import pytest
 
+from benchmarks import encode
 from benchmarks.almanac import mcnemar, sign_test
+from benchmarks.encode import as_files, repeated
+from benchmarks.encode_case import documents, write_checkpoint
 from benchmarks.pages import document_recall
 from benchmarks.textbooks import write_dataset
 from dataset_builders.schema import Chunk, QAPair, read_records
+from modeling_nyx import NyxModel
 from tests.conftest import text
 
 NAMES = [f"document {number}" for number in range(25)]
@@ -48,3 +54,30 @@ def _gold_documents(path):
 
 def _documents(path):
     return {chunk.document_id for chunk in read_records(Chunk, path)}
+
+
+def test_encoding_is_measured_without_a_rival_too(tmp_path):
+    encode.main(["--dry", "--rounds", "1", "--threads", "1", "--output", str(tmp_path / "encode.json")])
+    report = json.loads((tmp_path / "encode.json").read_text())
+    assert report["ours, together against alone"] == 0 and report["documents"] == 6
+    assert report["documents per second"] == pytest.approx(6 / report["parts"]["encode"]["median"], rel=0.01)
+    curves = report["documents per second against"]
+    assert set(curves) == {"documents", "words per document", "pictures per document", "processes"}
+    assert (tmp_path / "encode.png").stat().st_size > 1000
+
+
+def test_linear_work_is_counted_from_the_shapes(tmp_path):
+    model = NyxModel.from_pretrained(write_checkpoint(tmp_path / "model", tiny=True))
+    rows = model.processor.rows(documents(2, pictures=1))
+    tokens, patches = sum(len(row.ids) for row in rows), sum(h * w for row in rows for h, w in row.grids)
+    written = 2 * (64 * (64 + 32 + 32 + 64) + 3 * 64 * 128)
+    seen = 1176 * 32 + 2 * (32 * (96 + 32) + 3 * 32 * 64)
+    merged = 128 * (128 + 64)
+    assert encode.linear_flops(model, rows) == 2 * (tokens * written + patches * seen + patches // 4 * merged)
+
+
+def test_repeated_pictures_are_few(tmp_path):
+    contents = repeated(documents(5, pictures=2), 3)
+    files = as_files(contents, tmp_path / "files")
+    paths = [item["image"] for content in files for item in content if item["type"] == "image"]
+    assert len(paths) == 10 and len(set(paths)) == 3
