@@ -41,7 +41,7 @@ def nyx_attention(
         )
     causal = bool(module.is_causal if is_causal is None else is_causal)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    lengths = cu_seq_lens_q.diff().tolist()
+    dtype, lengths = value.dtype, cu_seq_lens_q.diff().tolist()
     # Rotary embeddings may leave queries and keys in a wider type than the values.
     states = [each[0].transpose(0, 1) for each in (query, key, value.to(query.dtype))]
     order = _by_length(lengths)
@@ -52,13 +52,11 @@ def nyx_attention(
     # Split at once: a slice a segment would, going back, fill a gradient as large as the row for each of them.
     parts = zip(*(each.split([length * count for length, count in runs]) for each in states), strict=True)
     attend = _attend_on_cpu if query.device.type == "cpu" else _attend
-    outputs = [
-        attend(*(part.unflatten(0, (count, length)).transpose(1, 2) for part in run), scale, dropout, causal)
-        .transpose(1, 2)
-        .flatten(0, 1)
-        for (length, count), run in zip(runs, parts, strict=True)
-    ]
-    attended = torch.cat(outputs).to(value.dtype)
+    outputs = []
+    for (length, count), run in zip(runs, parts, strict=True):
+        query, key, value = (part.unflatten(0, (count, length)).transpose(1, 2) for part in run)
+        outputs.append(attend(query, key, value, scale, dropout, causal).transpose(1, 2).flatten(0, 1))
+    attended = torch.cat(outputs).to(dtype)
     if order is not None:
         attended = attended.index_select(0, order.argsort())
     return attended[None], None

@@ -6,11 +6,14 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from benchmarks import gpu, train_step
+from benchmarks import encode, gpu, train_step
 from benchmarks.almanac import mcnemar, sign_test
+from benchmarks.encode import as_files, repeated
+from benchmarks.encode_case import documents, write_checkpoint
 from benchmarks.pages import document_recall
 from benchmarks.textbooks import write_dataset
 from dataset_builders.schema import Chunk, QAPair, read_records
+from modeling_nyx import NyxModel
 from nyx.records import content_id
 from tests.conftest import text
 
@@ -85,7 +88,28 @@ def test_what_a_gpu_would_measure_runs_on_a_cpu(capsys):
     assert results["ZeRO-2"]["processes"] == results["ZeRO-2"]["steps"] == 2
 
 
-def test_linear_flops_are_two_a_weight_and_token(model):
-    text = sum(p.numel() for name, p in model.language_model.layers.named_parameters() if p.ndim == 2)
-    assert gpu.linear_flops(model, tokens=10, patches=0) == 2 * 10 * text
-    assert gpu.linear_flops(model, tokens=0, patches=8) > 0
+def test_encoding_is_measured_without_a_rival_too(tmp_path):
+    encode.main(["--dry", "--rounds", "1", "--threads", "1", "--output", str(tmp_path / "encode.json")])
+    report = json.loads((tmp_path / "encode.json").read_text())
+    assert report["ours, together against alone"] == 0 and report["documents"] == 6
+    assert report["documents per second"] == pytest.approx(6 / report["parts"]["encode"]["median"], rel=0.01)
+    curves = report["documents per second against"]
+    assert set(curves) == {"documents", "words per document", "pictures per document", "processes"}
+    assert (tmp_path / "encode.png").stat().st_size > 1000
+
+
+def test_linear_work_is_counted_from_the_shapes(tmp_path):
+    model = NyxModel.from_pretrained(write_checkpoint(tmp_path / "model", tiny=True))
+    rows = model.processor.rows(documents(2, pictures=1))
+    tokens, patches = sum(len(row.ids) for row in rows), sum(h * w for row in rows for h, w in row.grids)
+    written = 2 * (64 * (64 + 32 + 32 + 64) + 3 * 64 * 128)
+    seen = 1176 * 32 + 2 * (32 * (96 + 32) + 3 * 32 * 64)
+    merged = 128 * (128 + 64)
+    assert encode.linear_flops(model, rows) == 2 * (tokens * written + patches * seen + patches // 4 * merged)
+
+
+def test_repeated_pictures_are_few(tmp_path):
+    contents = repeated(documents(5, pictures=2), 3)
+    files = as_files(contents, tmp_path / "files")
+    paths = [item["image"] for content in files for item in content if item["type"] == "image"]
+    assert len(paths) == 10 and len(set(paths)) == 3
