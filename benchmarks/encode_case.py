@@ -18,6 +18,7 @@ WORDS = (
     "the moth lives by the salt marsh and flies in May its wings are pale with two dark bands a small eye near the "
     "edge found on old walls rests by day under leaves seen again after rain one brood a year rare in the north"
 ).split()
+WINDOW = 4096
 TINY = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
 TINY_VISION = {"depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2}
 Shape = tuple[dict[str, Any], dict[str, Any]]  # of the language model, and of the vision tower
@@ -32,8 +33,9 @@ def write_checkpoint(
     dtype: torch.dtype = torch.float32,
     device: str = "cpu",
 ) -> Path:
-    """Save a model of random weights, drawn on `device`: about 25 M parameters, or of a `shape` (`tiny`: 250,000)."""
+    """Save a model of random weights, drawn on `device`: about 25 M (`tiny`: a hundredth of them), or of a `shape`."""
     tokenizer = build_tokenizer()
+    tokenizer.model_max_length = WINDOW
     text, vision = (TINY, TINY_VISION) if tiny else shape
     half = text["hidden_size"] // text["num_attention_heads"] // 2
     marks = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in ("image_pad", "video_pad")}
@@ -42,7 +44,7 @@ def write_checkpoint(
         | text
         | {
             "num_key_value_heads": 2,
-            "max_position_embeddings": 4096,
+            "max_position_embeddings": WINDOW,
             "rope_parameters": {
                 "rope_type": "default",
                 "rope_theta": 1e4,

@@ -29,6 +29,7 @@ import torch
 import transformers
 from transformers import Qwen2_5_VLModel
 
+from benchmarks.encode import linear_flops
 from benchmarks.encode_case import document, documents, write_checkpoint
 from benchmarks.train_step import peak, quiet, step
 from dataset_builders.schema import Example, write_records
@@ -98,18 +99,6 @@ def matrix_rate(device: str, size: int) -> float:
     return many * 2 * size**3 / seconds_of(work, 5)
 
 
-def linear_flops(model: Any, tokens: int, patches: int) -> float:
-    """Count the FLOPs of a forward pass in linear layers, in which a picture's patches become a quarter as many."""
-    rows = {"language_model.layers": tokens, "visual.blocks": patches, "visual.merger": patches / 4}
-    total = 2.0 * patches * model.visual.patch_embed.proj.weight.numel()
-    for name, module in model.named_modules():
-        for part, count in rows.items():
-            if isinstance(module, torch.nn.Linear) and name.startswith(part):
-                # The merger reads four patches as one.
-                total += 2.0 * count * module.weight.numel()
-    return total
-
-
 def padded(model: Any, processor: Any, contents: Sequence[Content], batch_size: int) -> np.ndarray:
     """Encode as one would with transformers alone: padded batches in the order given."""
     parts = []
@@ -150,7 +139,7 @@ def encode_ours(folder: Path, device: str, contents: list[Content], runs: int) -
         "seconds": round(seconds, 3),
         "documents/s": round(len(contents) / seconds, 2),
         "tokens/s": round(tokens / seconds),
-        "share of the matrix rate": round(linear_flops(model, tokens, patches) / seconds / rate, 3),
+        "share of the matrix rate": round(linear_flops(model, rows) / seconds / rate, 3),
         "least cosine with the same content alone": float((vectors[:8] * alone).sum(1).min()),
     }
     return report, vectors

@@ -139,8 +139,11 @@ def _orientation(image: Image.Image) -> int:
 def image_key(source: Any) -> str:
     """Return a hash that is the same for the same file's bytes, or for the same pixels of a PIL image."""
     if isinstance(source, Image.Image):
-        digest = hashlib.sha256(f"{source.mode} {source.size} {_orientation(source)} ".encode())
-        digest.update(source.tobytes())
+        try:
+            digest = hashlib.sha256(f"{source.mode} {source.size} {_orientation(source)} ".encode())
+            digest.update(source.tobytes())
+        except Exception as error:  # not decoded yet, and broken behind its header
+            raise BadImage(f"{_describe(source)} cannot be decoded ({error}).") from error
     else:
         digest = hashlib.sha256(_read(source))
     return digest.hexdigest()

@@ -2,7 +2,7 @@
 
 import inspect
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,19 +12,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
-from transformers import BatchFeature, Qwen2_5_VLModel, Qwen3VLModel, __version__
+from transformers import Qwen2_5_VLModel, Qwen3VLModel, __version__
 from transformers.conversion_mapping import (
     get_checkpoint_conversion_mapping,
     register_checkpoint_conversion_mapping,
 )
+from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VisionPatchEmbed
 from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 
 from .attention_nyx import use_nyx_attention
 from .configuration_nyx import NyxConfig, NyxQwen3VLConfig
+from .encode_nyx import encode_rows
 from .folder_nyx import TRANSFORMERS, write_json, write_sentence_transformers
-from .images_nyx import BadImage
 from .processing_nyx import NyxProcessor, NyxQwen3VLProcessor, Role
-from .rows_nyx import Row, group_by_tokens
+from .rows_nyx import group_by_tokens, uneven
 from .template_nyx import chat_template
 
 if "mm_encoder_outputs" not in inspect.signature(Qwen2_5_VLModel.forward).parameters:
@@ -35,6 +36,8 @@ if "mm_encoder_outputs" not in inspect.signature(Qwen2_5_VLModel.forward).parame
 
 # What an instruct checkpoint has and an encoder has no use for.
 UNUSED_KEYS = {"lm_head.weight"}
+# As many of the vision tower's states as a processor's caches hold.
+PATCHES_ON_CPU = 1024
 
 
 def last_token_embeddings(last_hidden_state: Tensor, batch: Mapping[str, Any]) -> Tensor:
@@ -133,7 +136,25 @@ class NyxMixin:
         write_sentence_transformers(folder, self.config.text_config.hidden_size, prompts)
 
     def encode_images(self, pixel_values: Tensor, image_grid_thw: Tensor) -> tuple[Tensor, ...]:
-        """Run the vision tower: one tensor a picture, (tokens, hidden × (1 + levels injected into later layers))."""
+        """Run the vision tower: one tensor a picture, (tokens, hidden × (1 + levels injected into later layers)).
+
+        On a CPU a few pictures go through it at a time. Features don't depend on the pictures they are made with.
+        """
+        if pixel_values.device.type != "cpu":
+            return self._encode_images(pixel_values, image_grid_thw)
+        features: dict[int, Tensor] = {}
+        sizes = image_grid_thw.prod(1).tolist()
+        pixels, merge = pixel_values.split(sizes), self.config.vision_config.spatial_merge_size
+        for group in group_by_tokens(sizes, PATCHES_ON_CPU):
+            # A picture of nothing makes the number of rows even.
+            missing = uneven(sum(sizes[index] for index in group) // merge**2) * merge
+            blank = image_grid_thw.new_tensor([[1, merge, missing]] if missing else []).view(-1, 3)
+            together = F.pad(torch.cat([pixels[index] for index in group]), (0, 0, 0, missing * merge))
+            found = self._encode_images(together, torch.cat((image_grid_thw[group], blank)))
+            features |= zip(group, found, strict=False)
+        return tuple(features[index] for index in range(len(sizes)))
+
+    def _encode_images(self, pixel_values: Tensor, image_grid_thw: Tensor) -> tuple[Tensor, ...]:
         output = self.get_image_features(pixel_values, image_grid_thw, return_dict=True)  # type: ignore[attr-defined]
         levels = getattr(output, "deepstack_features", None) or []
         return tuple(torch.cat(parts, dim=-1) for parts in zip(output.pooler_output, *levels, strict=True))
@@ -174,61 +195,82 @@ class NyxMixin:
         pooled, *levels = (list(level) for level in zip(*parts, strict=True))
         return BaseModelOutputWithDeepstackFeatures(pooler_output=pooled, deepstack_features=levels)
 
+    def embed(self, batch: Mapping[str, Any], known: Mapping[str, Tensor]) -> Tensor:
+        """Embed what `NyxProcessor.pack_rows` made, without a graph: (contents, hidden), L2-normalised in float32.
+
+        `known` are the features of the pictures of whose keys it was told.
+        """
+        inputs = dict(batch)
+        if "image_index" in inputs:
+            fresh = "pixel_values" in inputs
+            found = self.encode_images(inputs.pop("pixel_values"), inputs.pop("image_grid_thw")) if fresh else ()
+            inputs["image_features"] = [*found, *known.values()]
+        return last_token_embeddings(self(**inputs).last_hidden_state, inputs)  # type: ignore[operator]
+
     def encode_queries(
         self,
-        contents: Sequence[Any],
+        contents: Iterable[Any],
         *,
         truncate_dim: int | None = None,
-        batch_tokens: int = 4096,
+        batch_tokens: int | None = None,
+        workers: int | None = None,
+        errors: dict[int, ValueError] | None = None,
         show_progress: bool = False,
     ) -> np.ndarray:
         """Embed queries, in any spelling of content: float32 (contents, dim), unit norm, in the order given.
 
+        A vector doesn't depend on the other contents: on a CPU it is the same to the bit. A picture that occurs in
+        several is encoded once. `batch_tokens`: how many tokens go together, by default as suits the device.
+        `workers`: processes that decode pictures, and on a CPU encode as well; by default one for each of torch's
+        threads, 0 for none.
+
         Raises `ValueError` (`BadImage` for pictures) naming the item that cannot be read, before any is encoded
-        unless it is a picture that is broken behind its header.
+        unless it is a picture that is broken behind its header. Given `errors`, such items are put there by index
+        instead, and their vectors are NaN.
         """
-        return self._encode(contents, "query", truncate_dim, batch_tokens, show_progress)
+        return self._encode(contents, "query", truncate_dim, batch_tokens, workers, errors, show_progress)
 
     def encode_documents(
         self,
-        contents: Sequence[Any],
+        contents: Iterable[Any],
         *,
         truncate_dim: int | None = None,
-        batch_tokens: int = 4096,
+        batch_tokens: int | None = None,
+        workers: int | None = None,
+        errors: dict[int, ValueError] | None = None,
         show_progress: bool = False,
     ) -> np.ndarray:
         """Embed documents, see `encode_queries`."""
-        return self._encode(contents, "document", truncate_dim, batch_tokens, show_progress)
+        return self._encode(contents, "document", truncate_dim, batch_tokens, workers, errors, show_progress)
 
     @torch.no_grad()
     def _encode(
-        self, contents: Sequence[Any], role: Role, truncate_dim: int | None, batch_tokens: int, show_progress: bool
+        self,
+        contents: Iterable[Any],
+        role: Role,
+        truncate_dim: int | None,
+        batch_tokens: int | None,
+        workers: int | None,
+        errors: dict[int, ValueError] | None,
+        show_progress: bool,
     ) -> np.ndarray:
-        if batch_tokens < 1:
-            raise ValueError(f"batch_tokens is {batch_tokens}; expected at least 1.")
-        rows = self.processor.rows(contents, role)
-        embeddings = np.empty((len(rows), self.config.text_config.hidden_size), dtype=np.float32)
+        for name, value, least in (("batch_tokens", batch_tokens, 1), ("workers", workers, 0)):
+            if value is not None and value < least:
+                raise ValueError(f"{name} is {value}; expected at least {least}.")
+        rows = self.processor.rows(contents, role, errors)
+        readable = {index: row for index, row in enumerate(rows) if row.ids}
+        embeddings = np.full((len(rows), self.config.text_config.hidden_size), np.nan, dtype=np.float32)
         truncate(embeddings[:0], truncate_dim)  # raises before the work rather than after it
         many = "queries" if role == "query" else "documents"
-        with _evaluating(self), tqdm(total=len(rows), desc=f"encode {many}", disable=not show_progress) as bar:
-            for group in group_by_tokens([len(row.ids) for row in rows], batch_tokens):
-                batch = self._pack(rows, group).to(self.device)  # type: ignore[attr-defined]
-                states = self(**batch).last_hidden_state  # type: ignore[operator]
-                embeddings[group] = last_token_embeddings(states, batch).cpu().numpy()
-                bar.update(len(group))
+        with _evaluating(self), tqdm(total=len(readable), desc=f"encode {many}", disable=not show_progress) as bar:
+            for group, vectors, failed in encode_rows(self, readable, batch_tokens, workers):
+                if errors is not None:
+                    errors |= failed
+                for index, error in failed.items() if errors is None else ():
+                    raise type(error)(f"Item {index}: {error}") from error
+                embeddings[group] = vectors
+                bar.update(len(group) + len(failed))
         return truncate(embeddings, truncate_dim)
-
-    def _pack(self, rows: Sequence[Row], group: Sequence[int]) -> BatchFeature:
-        """Pack a group of rows, and name the item whose picture is broken behind its header."""
-        try:
-            return self.processor.pack_rows([rows[index] for index in group])
-        except BadImage:
-            for index in group:
-                try:
-                    self.processor.pack_rows([rows[index]])
-                except BadImage as error:
-                    raise BadImage(f"Item {index}: {error}") from error
-            raise
 
 
 @contextmanager
@@ -242,11 +284,23 @@ def _evaluating(model: Any) -> Iterator[None]:
         model.train(training)
 
 
+class _Patches(Qwen2_5_VisionPatchEmbed):
+    """The same embedding of patches as one product: a convolution that doesn't overlap takes four times as long."""
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        weight = self.proj.weight.flatten(1)
+        return F.linear(hidden_states.to(weight.dtype), weight)
+
+
 class NyxModel(NyxMixin, Qwen2_5_VLModel):
     """Nyx on Qwen2.5-VL."""
 
     config_class = NyxConfig
     stock_class = Qwen2_5_VLModel
+
+    def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(config, *args, **kwargs)
+        self.visual.patch_embed.__class__ = _Patches
 
 
 class NyxQwen3VLModel(NyxMixin, Qwen3VLModel):

@@ -6,7 +6,7 @@ Serialisation: instruction, then the content in order, a picture being
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
@@ -127,8 +127,13 @@ class NyxProcessor(ProcessorMixin):
         """
         return self.pack_rows(self.rows(contents, role))
 
-    def rows(self, contents: Sequence[Any], role: Role = "document") -> list[Row]:
-        """Tokenize contents; pictures are not decoded. Raises `ValueError` naming the first item that is bad."""
+    def rows(
+        self, contents: Iterable[Any], role: Role = "document", errors: dict[int, ValueError] | None = None
+    ) -> list[Row]:
+        """Tokenize contents; pictures are not decoded. Raises `ValueError` naming the first item that is bad.
+
+        Given `errors`, bad items are put there by index instead, and an empty row into their place.
+        """
         if role not in ("query", "document"):
             raise ValueError(f"role is {role!r}; expected 'query' or 'document'.")
         if isinstance(contents, (str, bytes, Mapping, Image.Image, PathLike)) or not isinstance(contents, Iterable):
@@ -138,13 +143,16 @@ class NyxProcessor(ProcessorMixin):
             try:
                 rows.append(self._row(to_content(content), role))
             except ValueError as error:
-                raise type(error)(f"Item {index}: {error}") from error
+                if errors is None:
+                    raise type(error)(f"Item {index}: {error}") from error
+                errors[index] = error
+                rows.append(Row([], [], [], []))
         return rows
 
-    def pack_rows(self, rows: Sequence[Row], decode: bool = True) -> BatchFeature:
+    def pack_rows(self, rows: Sequence[Row], known: Collection[str] = ()) -> BatchFeature:
         """Make one row of several that `rows` made, see `pack`; only here are their pictures decoded.
 
-        Without `decode` there are no pixels: for a model that is given its pictures' features.
+        Pictures whose keys are `known` are not: `image_index` counts these after those that are.
         """
         ids = np.concatenate([row.ids for row in rows]).astype(np.int64)
         batch = {
@@ -153,10 +161,13 @@ class NyxProcessor(ProcessorMixin):
             "position_ids": torch.from_numpy(np.concatenate([positions(row) for row in rows], axis=1))[:, None],
             "cu_seqlens": torch.tensor(np.cumsum([0, *(len(row.ids) for row in rows)]), dtype=torch.int32),
         }
-        keys, pictures = pictures_of(rows)
-        if pictures:
-            place = {key: number for number, key in enumerate(pictures)}
-            batch |= self.pixels(list(pictures.values())) if decode else {}
+        keys = [key for row in rows for key in row.keys]
+        pictures = [(image, grid) for row in rows for image, grid in zip(row.images, row.grids, strict=True)]
+        fresh = {key: picture for key, picture in zip(keys, pictures, strict=True) if key not in known}
+        place = {key: number for number, key in enumerate([*fresh, *known])}
+        if fresh:
+            batch |= self.pixels(list(fresh.values()))
+        if keys:
             batch["image_index"] = torch.tensor([place[key] for key in keys])
         return BatchFeature(batch)
 
@@ -170,6 +181,7 @@ class NyxProcessor(ProcessorMixin):
             else:
                 row.images.append(item["image"])
                 row.grids.append(self._grid(item["image"]))
+                row.keys.append(image_key(item["image"]))
                 row.starts.append(len(row.ids) + 1)
                 row.ids += self._picture_ids(row.grids[-1])
         if self.append_eos:
@@ -210,7 +222,10 @@ class NyxProcessor(ProcessorMixin):
         return [start, *[self.image_token_id] * (grid[0] * grid[1] // self.image_processor.merge_size**2), end]
 
     def pixels(self, pictures: list[tuple[Any, tuple[int, int]]]) -> dict[str, torch.Tensor]:
-        """Decode, resize and cut pictures with their grids, one after another: decoded ones may be large."""
+        """Decode, resize and cut pictures (source, grid), one after another: decoded ones may be large.
+
+        Raises `BadImage` for one that is broken behind its header.
+        """
         patches = []
         for source, grid in pictures:
             output = self.image_processor([load_image(source)], return_tensors="pt")
@@ -299,17 +314,6 @@ class NyxQwen3VLProcessor(NyxProcessor):
 
     stock_class = "Qwen3VLProcessor"
     stock_video_class = "Qwen3VLVideoProcessor"
-
-
-def pictures_of(rows: Sequence[Row]) -> tuple[list[str], dict[str, tuple[Any, tuple[int, int]]]]:
-    """Return the key of every picture in rows, in order, and the different ones by key, with their grids."""
-    found = [
-        (image_key(image), image, grid) for row in rows for image, grid in zip(row.images, row.grids, strict=True)
-    ]
-    different: dict[str, tuple[Any, tuple[int, int]]] = {}
-    for key, image, grid in found:
-        different.setdefault(key, (image, grid))
-    return [key for key, _, _ in found], different
 
 
 def _flatten(images: Any) -> list[Any]:

@@ -1,20 +1,40 @@
 """Tokenized contents: their positions, and how many go together."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 
 
 @dataclass
 class Row:
-    """One content, tokenized: ids, and each picture with its source, grid (height, width in patches) and place."""
+    """One content, tokenized: ids, and each picture with its source, grid (height, width in patches) and place.
+
+    `keys`: hashes by which a row that is packed knows its pictures again.
+    """
 
     ids: list[int]
     images: list[Any]
     grids: list[tuple[int, int]]
     starts: list[int]
+    keys: list[str] = field(default_factory=list)
+
+
+# Products of few rows, and the ends of passes over memory, are computed in another order than the rest: rows whose
+# number is a multiple of this, for each of torch's threads, have neither.
+EVEN = 16
+
+
+def uneven(rows: int) -> int:
+    """Return how many rows are missing to an even number of them."""
+    return -rows % (EVEN * torch.get_num_threads())
+
+
+def filler(rows: Sequence[Row]) -> Row:
+    """Make the row that, packed with others, makes the number of tokens even."""
+    return Row([0] * uneven(sum(len(row.ids) for row in rows)), [], [], [])
 
 
 def group_by_tokens(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
@@ -45,7 +65,8 @@ def shorten(row: Row, limit: int, end: int, merge: int = 2) -> Row:
             keep = min(keep, start - 1)
             break
         pictures += 1
-    return Row(row.ids[:keep] + last, row.images[:pictures], row.grids[:pictures], row.starts[:pictures])
+    images, grids, starts, keys = row.images, row.grids, row.starts, row.keys
+    return Row(row.ids[:keep] + last, images[:pictures], grids[:pictures], starts[:pictures], keys[:pictures])
 
 
 def positions(row: Row, merge: int = 2) -> np.ndarray:

@@ -43,7 +43,7 @@ class MTEBEncoder:
         *,
         device: str | None = None,
         truncate_dim: int | None = None,
-        batch_tokens: int = 4096,
+        batch_tokens: int | None = None,
     ) -> None:
         """Load a folder or a repository; `truncate_dim` and `batch_tokens` are `encode_queries`'."""
         self.model = load_encoder(model_name, revision)

@@ -21,7 +21,9 @@ def index_command(
     chunks: Annotated[Path, typer.Argument(help="what `nyx ingest` wrote")],
     output: Annotated[Path, typer.Option("--output", "-o", help="folder of the index")],
     model: Annotated[str, typer.Option("--model", "-m", help="encoder: a folder, or a repository's name")],
-    batch_tokens: Annotated[int, typer.Option(help="tokens encoded at once")] = 4096,
+    batch_tokens: Annotated[
+        int | None, typer.Option(help="tokens encoded at once; else what suits the device")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Embed chunks, and keep them with their vectors.
@@ -63,23 +65,13 @@ def index_command(
 
 
 def _embed(
-    encoder: Any, chunks: Sequence[Chunk], batch_tokens: int, left_out: list[dict[str, str]]
+    encoder: Any, chunks: Sequence[Chunk], batch_tokens: int | None, left_out: list[dict[str, str]]
 ) -> tuple[Sequence[Chunk], np.ndarray]:
     """Embed chunks; those that the encoder refuses are told to `left_out`, and the others returned with theirs."""
-    try:
-        contents = [chunk.content for chunk in chunks]
-        return chunks, encoder.encode_documents(contents, batch_tokens=batch_tokens, show_progress=True)
-    except ValueError:
-        readable = [chunk for chunk in chunks if _is_readable(encoder, chunk, left_out)]
-        if len(readable) == len(chunks):
-            raise
-    return _embed(encoder, readable, batch_tokens, left_out)
-
-
-def _is_readable(encoder: Any, chunk: Chunk, left_out: list[dict[str, str]]) -> bool:
-    try:
-        encoder.processor.pack([chunk.content])
-    except ValueError as error:
-        left_out.append({"id": chunk.id, "source": chunk.source, "reason": str(error)})
-        return False
-    return True
+    errors: dict[int, ValueError] = {}
+    contents = [chunk.content for chunk in chunks]
+    vectors = encoder.encode_documents(contents, batch_tokens=batch_tokens, errors=errors, show_progress=True)
+    for index, error in sorted(errors.items()):
+        left_out.append({"id": chunks[index].id, "source": chunks[index].source, "reason": str(error)})
+    readable = [index for index in range(len(chunks)) if index not in errors]
+    return [chunks[index] for index in readable], vectors[readable]

@@ -9,11 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks import gpu, loss, search, train_step
+from benchmarks import encode, gpu, loss, search, train_step
 from benchmarks.almanac import RETRIEVERS, mcnemar, score_seed, sign_test, train_seed
 from benchmarks.data.ingest import copy_pages
 from benchmarks.data.runs import Clock, Job, bar, file
 from benchmarks.data.slow_server import answered
+from benchmarks.encode import as_files, repeated
+from benchmarks.encode_case import documents, write_checkpoint
 from benchmarks.pages import document_recall
 from benchmarks.tables import speed_table
 from benchmarks.textbooks import write_dataset
@@ -23,6 +25,7 @@ from dataset_builders.page_chunks import CutRule, chunk_pages
 from dataset_builders.pairs import PASSES, Prompt
 from dataset_builders.prompts import ask_distractors, ask_pairs, ask_shorter, misfit
 from dataset_builders.schema import Chunk, QAPair, read_records
+from modeling_nyx import NyxModel
 from nyx import funnel
 from nyx.records import content_id
 from nyx.server_engine import ServerEngine
@@ -105,8 +108,8 @@ def test_the_slow_server_writes_pairs_that_every_filter_lets_through():
 
 def test_the_slow_server_answers_from_documents_alone():
     answers = {"Where does it live?": "salt marsh"}
-    for documents, said in [([PAGE], "salt marsh"), ([PAGE[1:]], "unknown"), ([], "unknown")]:
-        assert answer(Prompt(documents, [text("Where does it live?")]).request(32), answers) == said
+    for given, said in [([PAGE], "salt marsh"), ([PAGE[1:]], "unknown"), ([], "unknown")]:
+        assert answer(Prompt(given, [text("Where does it live?")]).request(32), answers) == said
 
 
 def test_copies_of_pages_are_cut_alike_and_share_no_chunk(tmp_path):
@@ -171,12 +174,6 @@ def test_what_a_gpu_would_measure_runs_on_a_cpu(capsys):
     assert results["ZeRO-2"]["processes"] == results["ZeRO-2"]["steps"] == 2
 
 
-def test_linear_flops_are_two_a_weight_and_token(model):
-    text = sum(p.numel() for name, p in model.language_model.layers.named_parameters() if p.ndim == 2)
-    assert gpu.linear_flops(model, tokens=10, patches=0) == 2 * 10 * text
-    assert gpu.linear_flops(model, tokens=0, patches=8) > 0
-
-
 def test_the_loss_equals_sentence_transformers(capsys):
     loss.main(["--dry"])
     results = json.loads(capsys.readouterr().out)
@@ -195,9 +192,8 @@ def test_memory_is_what_a_loss_takes():
 
 def test_search_is_measured_against_faiss(capsys, monkeypatch, model_folder):
     monkeypatch.setattr(funnel, "SMALL", 64 * 2000)
-    monkeypatch.setattr(
-        funnel, "RECALL", 0.5
-    )  # few pages, of an untrained model, resemble each other too much for more
+    # Few pages, of an untrained model, resemble each other too much for more.
+    monkeypatch.setattr(funnel, "RECALL", 0.5)
     search.main(["--dry", "--model", str(model_folder)])
     results = json.loads(capsys.readouterr().out)
     exact, coded = (results["sizes"][size]["ours"] for size in ("1000", "2000"))
@@ -211,3 +207,30 @@ def test_search_is_measured_against_faiss(capsys, monkeypatch, model_folder):
 
 def test_what_was_not_measured_is_no_row():
     assert "sentence-transformers" not in speed_table({}) and speed_table({}).count("|") == 10
+
+
+def test_encoding_is_measured_without_a_rival_too(tmp_path):
+    encode.main(["--dry", "--rounds", "1", "--threads", "1", "--output", str(tmp_path / "encode.json")])
+    report = json.loads((tmp_path / "encode.json").read_text())
+    assert report["ours, together against alone"] == 0 and report["documents"] == 6
+    assert report["documents per second"] == pytest.approx(6 / report["parts"]["encode"]["median"], rel=0.01)
+    curves = report["documents per second against"]
+    assert set(curves) == {"documents", "words per document", "pictures per document", "processes"}
+    assert (tmp_path / "encode.png").stat().st_size > 1000
+
+
+def test_linear_work_is_counted_from_the_shapes(tmp_path):
+    model = NyxModel.from_pretrained(write_checkpoint(tmp_path / "model", tiny=True))
+    rows = model.processor.rows(documents(2, pictures=1))
+    tokens, patches = sum(len(row.ids) for row in rows), sum(h * w for row in rows for h, w in row.grids)
+    written = 2 * (64 * (64 + 32 + 32 + 64) + 3 * 64 * 128)
+    seen = 1176 * 32 + 2 * (32 * (96 + 32) + 3 * 32 * 64)
+    merged = 128 * (128 + 64)
+    assert encode.linear_flops(model, rows) == 2 * (tokens * written + patches * seen + patches // 4 * merged)
+
+
+def test_repeated_pictures_are_few(tmp_path):
+    contents = repeated(documents(5, pictures=2), 3)
+    files = as_files(contents, tmp_path / "files")
+    paths = [item["image"] for content in files for item in content if item["type"] == "image"]
+    assert len(paths) == 10 and len(set(paths)) == 3

@@ -2,12 +2,14 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
+import torch
 
 from modeling_nyx import NyxModel
 from nyx.local_engine import LocalEngine
-from nyx.models import fingerprint, load_encoder
+from nyx.models import fingerprint, load_encoder, native_dtype
 
 
 def test_a_folder_loads_as_its_backbone(model_folder):
@@ -42,3 +44,15 @@ def test_fingerprint_depends_on_weights_and_settings_alone(model, tmp_path):
     weights.write_bytes(data)
     assert fingerprint(tmp_path / "one") != fingerprint(tmp_path / "other")
     assert fingerprint("org/nyx") == "org/nyx"
+
+
+def test_weights_come_in_the_type_that_the_machine_computes_or_that_is_asked_for(model_folder):
+    assert load_encoder(model_folder).dtype == native_dtype()
+    assert load_encoder(model_folder, dtype=torch.float32).dtype == torch.float32
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU its own abilities count")
+@pytest.mark.parametrize(("flags", "dtype"), [("fpu avx512_bf16 sse", torch.bfloat16), ("fpu avx512f", torch.float32)])
+def test_the_processor_says_what_it_computes(monkeypatch, flags, dtype):
+    monkeypatch.setattr(Path, "read_text", lambda path: f"flags : {flags}")
+    assert native_dtype() == dtype

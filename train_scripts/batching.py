@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +12,8 @@ from modeling_nyx import NyxProcessor
 from modeling_nyx.content_nyx import Content
 from modeling_nyx.rows_nyx import Row, group_by_tokens
 from nyx.records import content_id
+
+Picture = tuple[Any, tuple[int, int]]  # its source, and its grid
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,12 @@ class MicroBatch:
 
     indices: list[int]
     rows: list[Row]
+
+    @property
+    def pictures(self) -> dict[str, Picture]:
+        """Its different pictures by key."""
+        found = (zip(row.keys, row.images, row.grids, strict=True) for row in self.rows)
+        return {key: (image, grid) for each in found for key, image, grid in each}
 
 
 def contrastive_batch(examples: Sequence[Example], hard_negatives: int) -> ContrastiveBatch:

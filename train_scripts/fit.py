@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch.utils.data import Dataset
 from transformers import EarlyStoppingCallback
 from transformers.trainer_utils import get_last_checkpoint
@@ -28,7 +29,7 @@ def load_start(name: str, data: DataArguments, arguments: NyxTrainingArguments) 
 
     Only a Nyx checkpoint keeps its own instruction and pixel cap.
     """
-    model = load_encoder(name)
+    model = load_encoder(name, dtype=torch.float32)
     if not model.processor.append_eos:
         stock = model.processor
         model.processor = type(stock)(

@@ -15,12 +15,10 @@ from torch import Tensor
 from transformers import BatchFeature
 
 from modeling_nyx.modeling_nyx import NyxMixin, last_token_embeddings
-from modeling_nyx.processing_nyx import pictures_of
-from train_scripts.batching import MicroBatch
+from train_scripts.batching import MicroBatch, Picture
 
 # From the embeddings of this process's contents: the loss, and its gradient on them.
 LossAndGradient = Callable[[Tensor], tuple[Tensor, Tensor]]
-Picture = tuple[Any, tuple[int, int]]  # its source, and its grid
 
 
 class RandomState:
@@ -61,42 +59,44 @@ class Embedder:
     ) -> None:
         self.model, self.encoder, self.autocast = model, encoder, autocast
         self.trained = not vision_is_frozen(encoder)
-        needed = [pictures_of(micro.rows)[1] for micro in micros]
-        times = Counter(key for pictures in needed for key in pictures)
+        times = Counter(key for micro in micros for key in micro.pictures)
         self.features: dict[str, Tensor] = {}
         self.kept: list[tuple[dict[str, Picture], RandomState]] = []
-        for pictures in needed:
-            new = {key: pictures[key] for key in pictures if not self.trained or times[key] > 1}
-            new = {key: picture for key, picture in new.items() if key not in self.features}
-            if new:
-                self.kept.append((new, RandomState(encoder.device)))
+        for micro in micros:
+            wanted = {key for key in micro.pictures if not self.trained or times[key] > 1} - self.features.keys()
+            if wanted:
+                pictures = {key: picture for key, picture in micro.pictures.items() if key in wanted}
+                self.kept.append((pictures, RandomState(encoder.device)))
                 with torch.no_grad():
-                    self.features |= self._encode(new)
+                    self.features |= self._features(pictures)
         if self.trained:  # in float32, so that the gradients of many occurrences add up without rounding
             self.features = {key: feature.float().requires_grad_() for key, feature in self.features.items()}
 
     def __call__(self, micro: MicroBatch) -> Tensor:
-        inputs = dict(self.encoder.processor.pack_rows(micro.rows, decode=False).to(self.encoder.device))
-        pictures = pictures_of(micro.rows)[1]
-        if pictures:
-            own = self._encode({key: picture for key, picture in pictures.items() if key not in self.features})
-            inputs["image_features"] = [own[key] if key in own else self.features[key] for key in pictures]
+        known = {key: self.features[key] for key in micro.pictures if key in self.features}
+        inputs = dict(self.encoder.processor.pack_rows(micro.rows, known).to(self.encoder.device))
+        if "image_index" in inputs:
+            inputs["image_features"] = [*self._encode(inputs), *known.values()]
         return last_token_embeddings(self.model(**inputs).last_hidden_state, inputs)
 
     def backward(self, backward: Callable[[Tensor], None]) -> None:
         """Once all micro-batches have sent their gradients back, send the kept pictures' on, each picture's once."""
         for pictures, state in self.kept if self.trained else []:
             with state.replayed():
-                features = self._encode(pictures)
+                features = self._features(pictures)
             shares = [(feature * self.features[key].grad).sum() for key, feature in features.items()]  # type: ignore[operator]
             backward(torch.stack(shares).sum())
 
-    def _encode(self, pictures: dict[str, Picture]) -> dict[str, Tensor]:
-        if not pictures:
-            return {}
-        pixels = BatchFeature(self.encoder.processor.pixels(list(pictures.values()))).to(self.encoder.device)
+    def _features(self, pictures: dict[str, Picture]) -> dict[str, Tensor]:
+        pixels = BatchFeature(self.encoder.processor.pixels(list(pictures.values())))
+        return dict(zip(pictures, self._encode(dict(pixels.to(self.encoder.device))), strict=True))
+
+    def _encode(self, inputs: dict[str, Tensor]) -> Sequence[Tensor]:
+        """Take the pixels, if there are any, out of `inputs` and through the vision tower."""
+        if "pixel_values" not in inputs:
+            return ()
         with self.autocast():
-            return dict(zip(pictures, self.encoder.encode_images(**pixels), strict=True))
+            return self.encoder.encode_images(inputs.pop("pixel_values"), inputs.pop("image_grid_thw"))
 
 
 def cached_backward(

@@ -1,0 +1,134 @@
+"""Contents as embeddings: packed under a budget of tokens, in processes side by side, a picture that comes back once.
+
+A vector doesn't depend on what is encoded with it: on a CPU it is the same to the bit.
+"""
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import BatchFeature
+
+from .images_nyx import BadImage
+from .rows_nyx import Row, filler, group_by_tokens
+from .workers_nyx import map_in_order
+
+logger = logging.getLogger(__name__)
+
+# A processor's caches hold little; an accelerator wants much at once.
+TOKENS_ON_CPU = 1024
+TOKENS = 4096
+PATCHES_A_TOKEN = 4
+MOST_WORKERS = 8
+
+# Indices of rows, their vectors (rows, dim), and the errors of rows whose pictures turned out to be broken.
+Encoded = tuple[list[int], np.ndarray, dict[int, ValueError]]
+
+
+def encode_rows(
+    model: Any, rows: Mapping[int, Row], batch_tokens: int | None, workers: int | None
+) -> Iterator[Encoded]:
+    """Embed rows of any index, group by group, the shortest first."""
+    on_cpu = model.device.type == "cpu"
+    indices, lengths = list(rows), [len(row.ids) for row in rows.values()]
+    longer = sum(length > batch_tokens for length in lengths) if batch_tokens else 0
+    if longer:
+        logger.warning("%d contents have more than batch_tokens=%d tokens: each runs alone.", longer, batch_tokens)
+    limit = batch_tokens or (TOKENS_ON_CPU if on_cpu else TOKENS)
+    groups = [[indices[place] for place in group] for group in group_by_tokens(lengths, limit)]
+    in_order = partial(_prepared_aside, on_cpu, default_workers(on_cpu) if workers is None else workers)
+    known = _repeated_pictures(model, [[rows[index] for index in group] for group in groups], limit, in_order)
+
+    def embed(packed: tuple[list[int], BatchFeature, dict[int, ValueError]]) -> Encoded:
+        group, batch, failed = packed
+        if not group:
+            return group, np.empty((0, model.config.text_config.hidden_size), dtype=np.float32), failed
+        return group, model.embed(batch.to(model.device), known)[1:].cpu().numpy(), failed
+
+    yield from in_order(partial(_pack, model.processor, rows, known), embed, groups)
+
+
+def default_workers(on_cpu: bool) -> int:
+    """Return how many processes to use: for encoding, as many as torch would use threads; for pictures alone, some."""
+    threads = torch.get_num_threads()
+    if on_cpu:
+        return threads if threads > 1 else 0
+    return min((os.cpu_count() or 1) - 1, MOST_WORKERS)
+
+
+def _prepared_aside(
+    on_cpu: bool, workers: int, prepare: Callable[[Any], Any], finish: Callable[[Any], Any], items: Sequence[Any]
+) -> Iterator[Any]:
+    """Yield `finish(prepare(item))` in order; workers do both on a CPU, and only prepare for an accelerator."""
+    if on_cpu:
+        yield from map_in_order(lambda item: finish(prepare(item)), items, workers)
+    else:
+        yield from map(finish, map_in_order(prepare, items, workers))
+
+
+def _pack(
+    processor: Any, rows: Mapping[int, Row], known: Mapping[str, Tensor], group: list[int]
+) -> tuple[list[int], BatchFeature, dict[int, ValueError]]:
+    """Pack a group behind a filler; rows whose pictures are broken are left out, and their errors returned."""
+    failed: dict[int, ValueError] = {}
+    while True:
+        packed = [rows[index] for index in group]
+        try:
+            return group, processor.pack_rows([filler(packed), *packed], known), failed
+        except BadImage:
+            failed |= _broken(processor, rows, known, group)
+            group = [index for index in group if index not in failed]
+
+
+def _broken(
+    processor: Any, rows: Mapping[int, Row], known: Mapping[str, Tensor], group: list[int]
+) -> dict[int, ValueError]:
+    """Return the errors of those rows of a group whose pictures are broken behind their headers."""
+    failed: dict[int, ValueError] = {}
+    for index in group:
+        try:
+            processor.pack_rows([rows[index]], known)
+        except BadImage as error:
+            failed[index] = error
+    return failed
+
+
+def _repeated_pictures(
+    model: Any, groups: Sequence[Sequence[Row]], limit: int, in_order: Callable[..., Iterator[dict[str, Tensor]]]
+) -> dict[str, Tensor]:
+    """Encode the pictures that occur in several groups; returns their features by key."""
+    counts = Counter(key for group in groups for key in {key for row in group for key in row.keys})
+    pictures = {
+        key: (image, grid)
+        for group in groups
+        for row in group
+        for key, image, grid in zip(row.keys, row.images, row.grids, strict=True)
+        if counts[key] > 1
+    }
+
+    def prepare(keys: list[str]) -> dict[str, dict[str, Tensor]]:
+        pixels = {}
+        for key in keys:
+            with suppress(BadImage):  # the contents that hold it are named when they are packed
+                pixels[key] = model.processor.pixels([pictures[key]])
+        return pixels
+
+    def finish(pixels: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
+        if not pixels:
+            return {}
+        names = ("pixel_values", "image_grid_thw")
+        inputs = [torch.cat([each[name] for each in pixels.values()]).to(model.device) for name in names]
+        return dict(zip(pixels, model.encode_images(*inputs), strict=True))
+
+    keys, sizes = list(pictures), [height * width for _, (height, width) in pictures.values()]
+    together = [[keys[place] for place in group] for group in group_by_tokens(sizes, limit * PATCHES_A_TOKEN)]
+    found = in_order(prepare, finish, together)
+    # Copied, because every tensor that comes from another process holds a file open.
+    return {key: features.clone() for part in found for key, features in part.items()}

@@ -1,0 +1,130 @@
+"""A vector is the same to the bit alone and in company, whatever way it takes; what cannot be encoded is named."""
+
+import copy
+import io
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+from modeling_nyx import BadImage
+from modeling_nyx.modeling_nyx import PATCHES_ON_CPU
+from tests.conftest import colored, picture, text
+
+WORDS = "the moth lives by salt marsh and flies in May its wings are pale with two dark bands".split()
+
+
+def contents(count: int, seed: int) -> list:
+    """Write random contents of 1 to 300 tokens and 0 to 3 pictures, very short ones among them."""
+    random = np.random.default_rng(seed)
+    made = []
+    for _ in range(count):
+        length = int(random.choice([1, 2, 3, 5, 8, 13, int(random.integers(14, 300))]))
+        content = [text(" ".join(random.choice(WORDS, length)))]
+        for number in range(int(random.integers(0, 4)) if random.random() < 0.5 else 0):
+            width, height = (int(side) for side in random.integers(20, 200, 2))
+            content.insert(number % 2 * len(content), picture(width, height, int(random.integers(1000))))
+        made.append(content)
+    return made
+
+
+@pytest.fixture
+def threads():
+    """Restore the number of threads."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_alone_equals_any_batch_to_the_bit(model, dtype, number):
+    model = copy.deepcopy(model).to(dtype)
+    torch.set_num_threads(number)
+    made = contents(40, seed=number)
+    alone = np.concatenate([model.encode_documents([content], workers=0) for content in made])
+    assert alone.dtype == np.float32
+    for tokens in (50, 10_000):
+        assert np.array_equal(model.encode_documents(made, batch_tokens=tokens, workers=0), alone)
+    order = np.random.default_rng(0).permutation(len(made))
+    assert np.array_equal(model.encode_documents([made[index] for index in order], workers=2), alone[order])
+
+
+def broken(seed: int) -> list:
+    """Make a content whose picture ends behind its header."""
+    buffer = io.BytesIO()
+    colored(80, 80, seed).save(buffer, format="PNG")
+    return [{"type": "image", "image": buffer.getvalue()[: len(buffer.getvalue()) // 2]}]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_cannot_be_read_is_named_or_left_out(model, pages, workers):
+    made = [pages[0], broken(1), pages[1], [text("")], pages[3], broken(1)]
+    options = {"batch_tokens": 30, "workers": workers}
+    with pytest.raises(BadImage, match=r"Item 1: picture of \d+ bytes cannot be decoded"):
+        model.encode_documents(made[:3], **options)
+    errors: dict = {}
+    vectors = model.encode_documents(made, errors=errors, **options)
+    assert sorted(errors) == [1, 3, 5] and isinstance(errors[1], BadImage)
+    assert str(errors[3]).startswith("Empty content") and str(errors[5]).startswith("picture of")
+    assert np.isnan(vectors[[1, 3, 5]]).all()
+    assert np.array_equal(vectors[[0, 2, 4]], model.encode_documents([pages[0], pages[1], pages[3]]))
+
+
+def test_nothing_but_what_cannot_be_read(model):
+    errors: dict = {}
+    assert np.isnan(model.encode_documents([broken(1), broken(2)], errors=errors)).all() and len(errors) == 2
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_picture_that_comes_back_is_encoded_once(model, monkeypatch, workers):
+    made = [[text(f"number {index}"), picture(84, 56, index % 2), picture(56, 56, 7 + index)] for index in range(6)]
+    alone = np.concatenate([model.encode_documents([content]) for content in made])
+    seen, run = torch.zeros(1, dtype=torch.int64).share_memory_(), type(model).encode_images
+
+    def counting(self, pixels, grids):
+        seen.add_(int((grids.prod(1) == 24).sum()))
+        return run(self, pixels, grids)
+
+    monkeypatch.setattr(type(model), "encode_images", counting)
+    assert np.array_equal(model.encode_documents(made, batch_tokens=30, workers=workers), alone)
+    assert seen.item() == 2
+
+
+def test_a_worker_that_dies_is_reported(model, pages, monkeypatch):
+    here = os.getpid()
+
+    def dying(*given):
+        assert os.getpid() != here
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(type(model.processor), "pack_rows", dying)
+    with pytest.raises(RuntimeError, match=r"A worker process died .*workers=0"):
+        model.encode_documents(pages, batch_tokens=30, workers=2)
+
+
+def test_workers_change_nothing_for_the_caller(model, pages):
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    model.encode_documents(pages, batch_tokens=30, workers=2)
+    assert torch.equal(torch.rand(1), expected) and torch.get_num_threads() == 1
+
+
+def test_a_budget_below_one_item_is_said(model, pages, caplog):
+    alone = model.encode_documents(pages)
+    assert np.array_equal(model.encode_documents(pages, batch_tokens=1), alone)
+    assert f"{len(pages)} contents have more than batch_tokens=1 tokens: each runs alone." in caplog.text
+
+
+def test_many_pictures_pass_the_vision_tower_a_few_at_a_time(model, processor, monkeypatch):
+    made = [[picture(200 + 30 * index, 300, index)] for index in range(8)]
+    batch, run, sizes = processor.pack(made), model._encode_images, []
+    monkeypatch.setattr(type(model), "_encode_images", lambda self, *given: sizes.append(len(given[0])) or run(*given))
+    with torch.no_grad():
+        features = model.encode_images(batch["pixel_values"], batch["image_grid_thw"])
+    assert len(sizes) > 2 and max(sizes) < PATCHES_ON_CPU + 64
+    assert [len(each) for each in features] == (batch["image_grid_thw"].prod(1) // 4).tolist()
