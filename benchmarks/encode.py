@@ -31,7 +31,7 @@ from modeling_nyx import NyxModel
 from modeling_nyx.content_nyx import Content
 from modeling_nyx.encode_nyx import TOKENS_ON_CPU
 from modeling_nyx.rows_nyx import Row, filler, group_by_tokens
-from modeling_nyx.workers_nyx import map_in_order
+from modeling_nyx.workers_nyx import in_threads
 
 RESULTS = Path(__file__).parent / "results" / "encode.json"
 BATCH_SIZES = (1, 8, 16, 32)
@@ -123,17 +123,17 @@ def stages(model: NyxModel, contents: Sequence[Content], workers: int) -> Runs:
 
     def prepare_all() -> None:
         model.processor.rows(contents)
-        list(map_in_order(prepare, groups, workers))
+        list(in_threads(prepare, groups, workers))
 
+    @torch.no_grad()
     def forward(batch: Any) -> None:
-        with torch.no_grad():
-            model.embed(batch, {})
+        model.embed(batch, {})
 
-    return {"preprocess": prepare_all, "forward": lambda: list(map_in_order(forward, packed, workers))}
+    return {"preprocess": prepare_all, "forward": lambda: list(in_threads(forward, packed, workers))}
 
 
 def scaling(model: NyxModel, folder: Path, base: int, rounds: int) -> dict[str, dict[str, float]]:
-    """Measure documents a second against the size of the corpus, text, pictures, and processes."""
+    """Measure documents a second against the size of the corpus, text, pictures, and cores."""
     sizes = (base // 4, base, base * 4)
     corpora = {
         "documents": {size: documents(size, 1) for size in sizes},
@@ -148,10 +148,16 @@ def scaling(model: NyxModel, folder: Path, base: int, rounds: int) -> dict[str, 
             seconds = take_turns({"ours": partial(model.encode_documents, files)}, rounds)["ours"]["median"]
             curves[name][str(value)] = round(len(files) / seconds, 2)
     files = as_files(documents(base, 4), folder / "processes")
-    processes = {str(count): partial(model.encode_documents, files, workers=count) for count in (1, 2)}
-    taken = take_turns(processes, rounds)
-    curves["processes"] = {count: round(len(files) / each["median"], 2) for count, each in taken.items()}
+    taken = take_turns({str(count): partial(_on_cores, model, files, count) for count in (1, 2)}, rounds)
+    curves["cores"] = {count: round(len(files) / each["median"], 2) for count, each in taken.items()}
     return curves
+
+
+def _on_cores(model: NyxModel, contents: Sequence[Content], count: int) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    model.encode_documents(contents)
+    torch.set_num_threads(before)
 
 
 def plot(curves: dict[str, dict[str, float]], path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Contents as embeddings: packed under a budget of tokens, in processes side by side, a picture that comes back once.
+"""Contents as embeddings: packed under a budget of tokens, side by side, a picture that comes back only once.
 
 A vector doesn't depend on what is encoded with it: on a CPU it is the same to the bit.
 """
@@ -18,7 +18,7 @@ from transformers import BatchFeature
 
 from .images_nyx import BadImage
 from .rows_nyx import Row, filler, group_by_tokens
-from .workers_nyx import map_in_order
+from .workers_nyx import in_processes, in_threads
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 TOKENS_ON_CPU = 1024
 TOKENS = 4096
 PATCHES_A_TOKEN = 4
-MOST_WORKERS = 8
+MOST_PROCESSES = 8
 
 # Indices of rows, their vectors (rows, dim), and the errors of rows whose pictures turned out to be broken.
 Encoded = tuple[list[int], np.ndarray, dict[int, ValueError]]
@@ -43,9 +43,10 @@ def encode_rows(
         logger.warning("%d contents have more than batch_tokens=%d tokens: each runs alone.", longer, batch_tokens)
     limit = batch_tokens or (TOKENS_ON_CPU if on_cpu else TOKENS)
     groups = [[indices[place] for place in group] for group in group_by_tokens(lengths, limit)]
-    in_order = partial(_prepared_aside, on_cpu, default_workers(on_cpu) if workers is None else workers)
+    in_order = partial(_side_by_side, on_cpu, default_workers(on_cpu) if workers is None else workers)
     known = _repeated_pictures(model, [[rows[index] for index in group] for group in groups], limit, in_order)
 
+    @torch.no_grad()  # which holds for the thread that says it
     def embed(packed: tuple[list[int], BatchFeature, dict[int, ValueError]]) -> Encoded:
         group, batch, failed = packed
         if not group:
@@ -56,21 +57,18 @@ def encode_rows(
 
 
 def default_workers(on_cpu: bool) -> int:
-    """Return how many processes to use: for encoding, as many as torch would use threads; for pictures alone, some."""
-    threads = torch.get_num_threads()
-    if on_cpu:
-        return threads if threads > 1 else 0
-    return min((os.cpu_count() or 1) - 1, MOST_WORKERS)
+    """Return how many threads encode on a CPU, and how many processes decode pictures for an accelerator."""
+    return torch.get_num_threads() if on_cpu else min((os.cpu_count() or 1) - 1, MOST_PROCESSES)
 
 
-def _prepared_aside(
+def _side_by_side(
     on_cpu: bool, workers: int, prepare: Callable[[Any], Any], finish: Callable[[Any], Any], items: Sequence[Any]
 ) -> Iterator[Any]:
-    """Yield `finish(prepare(item))` in order; workers do both on a CPU, and only prepare for an accelerator."""
+    """Yield `finish(prepare(item))` in order: in threads on a CPU, else overlapped with preparing in processes."""
     if on_cpu:
-        yield from map_in_order(lambda item: finish(prepare(item)), items, workers)
+        yield from in_threads(lambda item: finish(prepare(item)), items, workers)
     else:
-        yield from map(finish, map_in_order(prepare, items, workers))
+        yield from map(finish, in_processes(prepare, items, workers))
 
 
 def _pack(
@@ -120,6 +118,7 @@ def _repeated_pictures(
                 pixels[key] = model.processor.pixels([pictures[key]])
         return pixels
 
+    @torch.no_grad()
     def finish(pixels: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
         if not pixels:
             return {}
@@ -129,6 +128,4 @@ def _repeated_pictures(
 
     keys, sizes = list(pictures), [height * width for _, (height, width) in pictures.values()]
     together = [[keys[place] for place in group] for group in group_by_tokens(sizes, limit * PATCHES_A_TOKEN)]
-    found = in_order(prepare, finish, together)
-    # Copied, because every tensor that comes from another process holds a file open.
-    return {key: features.clone() for part in found for key, features in part.items()}
+    return {key: features for part in in_order(prepare, finish, together) for key, features in part.items()}

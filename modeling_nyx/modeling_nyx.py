@@ -142,17 +142,19 @@ class NyxMixin:
         """
         if pixel_values.device.type != "cpu":
             return self._encode_images(pixel_values, image_grid_thw)
-        features: dict[int, Tensor] = {}
-        sizes = image_grid_thw.prod(1).tolist()
-        pixels, merge = pixel_values.split(sizes), self.config.vision_config.spatial_merge_size
-        for group in group_by_tokens(sizes, PATCHES_ON_CPU):
+        sizes, merge = image_grid_thw.prod(1).tolist(), self.config.vision_config.spatial_merge_size
+        features: list[Tensor] = []
+        start = 0
+        for group in group_by_tokens(sizes, PATCHES_ON_CPU, shortest_first=False):
+            stop = start + sum(sizes[index] for index in group)
             # A picture of nothing makes the number of rows even.
-            missing = uneven(sum(sizes[index] for index in group) // merge**2) * merge
+            missing = uneven((stop - start) // merge**2) * merge
             blank = image_grid_thw.new_tensor([[1, merge, missing]] if missing else []).view(-1, 3)
-            together = F.pad(torch.cat([pixels[index] for index in group]), (0, 0, 0, missing * merge))
-            found = self._encode_images(together, torch.cat((image_grid_thw[group], blank)))
-            features |= zip(group, found, strict=False)
-        return tuple(features[index] for index in range(len(sizes)))
+            pixels = pixel_values.new_zeros(stop - start + missing * merge, pixel_values.shape[1], dtype=self.dtype)  # type: ignore[attr-defined]
+            pixels[: stop - start] = pixel_values[start:stop]
+            features += self._encode_images(pixels, torch.cat((image_grid_thw[group], blank)))[: len(group)]
+            start = stop
+        return tuple(features)
 
     def _encode_images(self, pixel_values: Tensor, image_grid_thw: Tensor) -> tuple[Tensor, ...]:
         output = self.get_image_features(pixel_values, image_grid_thw, return_dict=True)  # type: ignore[attr-defined]
@@ -196,7 +198,7 @@ class NyxMixin:
         return BaseModelOutputWithDeepstackFeatures(pooler_output=pooled, deepstack_features=levels)
 
     def embed(self, batch: Mapping[str, Any], known: Mapping[str, Tensor]) -> Tensor:
-        """Embed what `NyxProcessor.pack_rows` made, without a graph: (contents, hidden), L2-normalised in float32.
+        """Embed what `NyxProcessor.pack_rows` made: (contents, hidden), L2-normalised in float32.
 
         `known` are the features of the pictures of whose keys it was told.
         """
@@ -221,8 +223,8 @@ class NyxMixin:
 
         A vector doesn't depend on the other contents: on a CPU it is the same to the bit. A picture that occurs in
         several is encoded once. `batch_tokens`: how many tokens go together, by default as suits the device.
-        `workers`: processes that decode pictures, and on a CPU encode as well; by default one for each of torch's
-        threads, 0 for none.
+        `workers`: on a CPU threads that encode, one core each, by default as many as torch has; else processes that
+        decode pictures, 0 for none.
 
         Raises `ValueError` (`BadImage` for pictures) naming the item that cannot be read, before any is encoded
         unless it is a picture that is broken behind its header. Given `errors`, such items are put there by index
@@ -243,7 +245,6 @@ class NyxMixin:
         """Embed documents, see `encode_queries`."""
         return self._encode(contents, "document", truncate_dim, batch_tokens, workers, errors, show_progress)
 
-    @torch.no_grad()
     def _encode(
         self,
         contents: Iterable[Any],

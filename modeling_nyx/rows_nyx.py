@@ -37,11 +37,12 @@ def filler(rows: Sequence[Row]) -> Row:
     return Row([0] * uneven(sum(len(row.ids) for row in rows)), [], [], [])
 
 
-def group_by_tokens(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
+def group_by_tokens(lengths: Sequence[int], batch_tokens: int, *, shortest_first: bool = True) -> list[list[int]]:
     """Group indices, shortest first, so that no group has more than `batch_tokens` unless one item has by itself."""
     groups: list[list[int]] = []
     room = 0
-    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+    indices = range(len(lengths))
+    for index in sorted(indices, key=lengths.__getitem__) if shortest_first else indices:
         if not groups or lengths[index] > room:
             groups.append([])
             room = batch_tokens

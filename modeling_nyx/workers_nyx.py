@@ -1,8 +1,10 @@
-"""Work done in processes forked from this one: what they read, a model's weights too, is neither copied nor sent."""
+"""Work done side by side, its results in order: in threads that compute, and in processes that prepare."""
 
 import multiprocessing
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -20,11 +22,39 @@ class _Results(Dataset[Any]):
         return self.function(self.items[index])
 
 
-def map_in_order(function: Callable[[Any], Any], items: Sequence[Any], workers: int) -> Iterator[Any]:
-    """Yield `function(item)` for each item in order, from so many processes of one thread each.
+def in_threads(function: Callable[[Any], Any], items: Sequence[Any], threads: int) -> Iterator[Any]:
+    """Yield `function(item)` for each item in order, from so many threads that compute on one core each.
 
-    They run at most two items each ahead of what is taken. Without workers, for one item, and where processes cannot
-    be forked, the work is done in this process. Raises `RuntimeError` if a worker dies.
+    Different work on every core leaves less of them idle than all cores on the same. At most two items a thread are
+    done ahead of what is taken. One item, or one thread, has all of torch's threads.
+    """
+    if len(items) < 2 or threads < 2:
+        yield from map(function, items)
+        return
+    before = torch.get_num_threads()
+    waiting: deque[Future] = deque()
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            try:
+                for item in items:
+                    waiting.append(pool.submit(function, item))
+                    if len(waiting) > 2 * threads:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                for future in waiting:
+                    future.cancel()
+    finally:
+        torch.set_num_threads(before)  # part of it holds for all threads
+
+
+def in_processes(function: Callable[[Any], Any], items: Sequence[Any], workers: int) -> Iterator[Any]:
+    """Yield `function(item)` for each item in order, from so many processes forked from this one.
+
+    What they read is neither copied nor sent. They run at most two items each ahead of what is taken. Without workers,
+    for one item, and where processes cannot be forked, the work is done in this one. Raises `RuntimeError` if a worker
+    dies.
     """
     if sys.platform != "linux" or multiprocessing.current_process().daemon or len(items) < 2 or workers < 1:
         yield from map(function, items)

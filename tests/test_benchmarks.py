@@ -215,7 +215,7 @@ def test_encoding_is_measured_without_a_rival_too(tmp_path):
     assert report["ours, together against alone"] == 0 and report["documents"] == 6
     assert report["documents per second"] == pytest.approx(6 / report["parts"]["encode"]["median"], rel=0.01)
     curves = report["documents per second against"]
-    assert set(curves) == {"documents", "words per document", "pictures per document", "processes"}
+    assert set(curves) == {"documents", "words per document", "pictures per document", "cores"}
     assert (tmp_path / "encode.png").stat().st_size > 1000
 
 

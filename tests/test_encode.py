@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from modeling_nyx import BadImage
+from modeling_nyx import BadImage, encode_nyx
 from modeling_nyx.modeling_nyx import PATCHES_ON_CPU
+from modeling_nyx.workers_nyx import in_processes, in_threads
 from tests.conftest import colored, picture, text
 
 WORDS = "the moth lives by salt marsh and flies in May its wings are pale with two dark bands".split()
@@ -94,16 +95,46 @@ def test_a_picture_that_comes_back_is_encoded_once(model, monkeypatch, workers):
     assert seen.item() == 2
 
 
-def test_a_worker_that_dies_is_reported(model, pages, monkeypatch):
+def test_a_picture_worker_that_dies_is_reported():
     here = os.getpid()
 
-    def dying(*given):
-        assert os.getpid() != here
-        os.kill(os.getpid(), signal.SIGKILL)
+    def dying(item):
+        if item == 3:
+            assert os.getpid() != here
+            os.kill(os.getpid(), signal.SIGKILL)
+        return item
 
-    monkeypatch.setattr(type(model.processor), "pack_rows", dying)
     with pytest.raises(RuntimeError, match=r"A worker process died .*workers=0"):
-        model.encode_documents(pages, batch_tokens=30, workers=2)
+        list(in_processes(dying, range(8), 2))
+
+
+def test_pictures_prepared_in_processes_give_the_same(model, pages, monkeypatch):
+    """As for an accelerator: only the forward pass is in this process."""
+    expected, here, aside = model.encode_documents(pages), os.getpid(), torch.zeros(1).share_memory_()
+    pixels = type(model.processor).pixels
+
+    def noting(self, given):
+        aside.add_(os.getpid() != here)
+        return pixels(self, given)
+
+    monkeypatch.setattr(type(model.processor), "pixels", noting)
+    rows = dict(enumerate(model.processor.rows(pages)))
+    side_by_side = encode_nyx._side_by_side
+    monkeypatch.setattr(encode_nyx, "_side_by_side", lambda on_cpu, *given: side_by_side(False, *given))
+    vectors = np.empty_like(expected)
+    for group, found, failed in encode_nyx.encode_rows(model, rows, 60, 2):
+        vectors[group] = found
+        assert not failed
+    assert np.array_equal(vectors, expected) and aside.item() > 0
+
+
+@pytest.mark.parametrize("many", [in_threads, in_processes])
+def test_results_are_in_order_and_errors_are_passed_on(many):
+    assert list(many(lambda item: item**2, range(20), 3)) == [item**2 for item in range(20)]
+    with pytest.raises(ZeroDivisionError):
+        list(many(lambda item: 1 // (5 - item), range(20), 3))
+    assert list(many(abs, [], 3)) == [] and list(many(abs, [-1], 3)) == [1]
+    assert torch.get_num_threads() == 1
 
 
 def test_workers_change_nothing_for_the_caller(model, pages):
