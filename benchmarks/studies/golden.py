@@ -53,7 +53,9 @@ CELLS = {
     "not golden, wrong": (0.0, 0.0),
 }
 COMPARED = [("stage 2", "stage 1"), ("stage 1", "BM25")]
-STUDY = Study("golden", __doc__, measure, COMPARED, metrics=tuple(CELLS), further=conditional)
+STUDY = Study(
+    "golden", __doc__, measure, COMPARED, metrics=tuple(CELLS), judged_by="golden, right", further=conditional
+)
 
 if __name__ == "__main__":
     STUDY.run()
