@@ -30,7 +30,7 @@ RULES: dict[str, dict[str, Any]] = {
 
 
 def collect(world: World, folder: Path, **rule: Any) -> Path:
-    """Collect feedback on stage 1 by a rule, in a dataset folder that shares the world's data; returns the examples."""
+    """Collect feedback on stage 1 by a rule, in a folder that shares the world's data; returns the examples."""
     examples = folder / "feedback" / "train.parquet"
     if not examples.exists():
         for part in ("corpus", "qa", "triplets"):
