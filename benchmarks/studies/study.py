@@ -117,6 +117,7 @@ class Study:
     metrics: Sequence[str] = ("recall@1", "recall@5", "answer EM")
     judged_by: str = "answer EM"
     axis: str = ""  # what the values of arms `name @ value` are
+    scale: str = "linear"
     further: Callable[[list[Measured]], dict[str, Any]] | None = None  # what follows from all seeds, beside the arms
 
     def run(self, argv: Sequence[str] | None = None) -> None:
@@ -211,6 +212,8 @@ class Study:
                 else:
                     panel.errorbar(means, [name], xerr=spread, fmt="o", capsize=3, color="C0")
             panel.set(title=metric, xlabel=self.axis)
+            if self.axis:
+                panel.set_xscale(self.scale)
         if self.axis:
             panels[0][0].legend(fontsize="small")
         figure.savefig(path, dpi=110)
