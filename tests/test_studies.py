@@ -12,9 +12,11 @@ from benchmarks.studies.data_scale import log_linear
 from benchmarks.studies.golden import conditional
 from benchmarks.studies.graded import likelihoods
 from benchmarks.studies.study import RESULTS, Study
+from benchmarks.studies.teacher import asked_by, teacher_of
 from dataset_builders.almanac import TINY_VLM
+from dataset_builders.almanac_pages import FACT_QUESTIONS
 from nyx.local_engine import LocalEngine
-from tests.conftest import text
+from tests.conftest import picture, text
 
 NAMES = sorted(path.stem for path in RESULTS.parents[1].glob("studies/*.py") if path.stem not in ("__init__", "study"))
 
@@ -31,7 +33,7 @@ def test_a_study_runs_dry_and_goes_on_where_it_was(name, folder, tmp_path):
     arguments = ["--dry", "--seeds", "0", "--folder", str(folder), "--output", str(tmp_path)]
     study.run(arguments)
     results = json.loads((tmp_path / f"{name}.json").read_text())
-    assert results["questions"] == 24 and results["command"] == f"python -m benchmarks.studies.{name} --dry"
+    assert results["questions"] in (12, 24) and results["command"] == f"python -m benchmarks.studies.{name} --dry"
     assert (tmp_path / f"{name}.png").stat().st_size > 1000
     for arm in results["arms"].values():
         low, high = arm[study.judged_by]["interval"]
@@ -80,6 +82,16 @@ def test_answers_are_counted_by_what_their_document_was():
     found = rates["right, given the document"]["stage 2"]
     assert (found["golden"]["right"], found["golden"]["questions"]) == (0.5, 2)
     assert (found["not golden"]["right"], found["not golden"]["questions"]) == (1.0, 1)
+
+
+def test_a_teacher_asks_the_same_in_its_own_words():
+    picture_first = [picture(56, 56, 1), text("How wide is this moth?")]
+    assert teacher_of(picture_first) == "B" and teacher_of([text("What is this moth called?")]) is None
+    assert asked_by(picture_first, "A") == [picture_first[0], text("What is the wingspan of this moth?")]
+    for forms in FACT_QUESTIONS.values():
+        words = [[text(form.format(S="the moth Vela lunaris"))] for form in forms]
+        assert [teacher_of(each) for each in words] == ["A", "B"]
+        assert all(asked_by(each, teacher) == own for each in words for teacher, own in zip("AB", words, strict=True))
 
 
 def test_the_reader_finds_the_right_answer_likelier_where_it_is_written():

@@ -23,6 +23,7 @@ from rich.table import Table
 from benchmarks.almanac import train_seed
 from benchmarks.measure import about
 from dataset_builders.almanac import TINY_VLM, build
+from dataset_builders.schema import QAPair
 from evaluation.statistics import compare_seeds, in_words, interval, pooled
 from modeling_nyx.content_nyx import Content
 from nyx.answers import rag
@@ -69,6 +70,12 @@ class World:
     def reader(self) -> Reader:
         return Reader.from_pretrained(TINY_VLM, cache=self.folder / "answers.sqlite")
 
+    def asking(self, questions: list[QAPair]) -> "World":
+        """Return the same world with other questions on its test guide."""
+        other = World(self.folder, self.seed, self.dry)
+        other.__dict__["guide"] = Guide(self.guide.chunks, questions)
+        return other
+
     def embed(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Embed the questions and documents of the guide by one of the world's checkpoints."""
         return encode(load_encoder(self.folder / name), self.guide)
@@ -99,7 +106,7 @@ class World:
             start = str(self.folder / "stage 1")
             seeds = ["--seed", str(self.seed), "--data_seed", str(self.seed)]
             named = ["--model_name_or_path", start, "--output_dir", str(output), "--dataset", str(self.data)]
-            data, training, adapter = stage1.parse([*named, *seeds, *self.steps, *arguments], "stage2")
+            data, training, adapter = stage1.parse([*named, *seeds, *arguments, *self.steps], "stage2")
             replayed = Examples(self.data / "triplets" / "train.parquet")
             mixed = Examples(examples).mixed(replayed, data.replay, self.seed)
             fit(start, mixed, read_validation(self.data), data, training, adapter, stage="stage 2")
