@@ -153,7 +153,7 @@ def compare(model: NyxModel, folder: Path, contents: list[Content], rounds: int)
     ours = model.encode_documents
     theirs = {f"bfloat16, batch {size}": rival(folder, torch.bfloat16, size) for size in BATCH_SIZES}
     theirs[DEFAULT] = rival(folder, torch.float32, 32)
-    again = as_files(repeated(contents, 8), folder / "repeated")
+    again = repeated(contents, 8)
     one = f"bfloat16, batch {BATCH_SIZES[0]}"
     runs: Runs = {"ours": partial(ours, contents), **{name: partial(run, contents) for name, run in theirs.items()}}
     runs |= {"ours, repeated": partial(ours, again), "rival, repeated": partial(theirs[one], again)}
