@@ -13,10 +13,10 @@ from typing import Any
 import pyarrow.parquet as pq
 from huggingface_hub import DatasetCardData
 
-from dataset_builders.schema import Chunk, Example, QAPair
+from dataset_builders.schema import Chunk, Example, Preference, QAPair
 
 CARD, STEPS = "README.md", "steps.json"
-RECORDS: dict[str, type] = {"corpus": Chunk, "qa": QAPair, "triplets": Example, "feedback": Example}
+RECORDS: dict[str, type] = {"corpus": Chunk, "qa": QAPair, "triplets": Example, "feedback": Preference}
 DEFAULT = "qa"
 SPLITS = ("train", "validation", "test")
 SIZES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M", 10_000_000: "1M<n<10M"}

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 from dataset_builders.corpus import Corpus
 from dataset_builders.feedback_statistics import FeedbackStatistics
-from dataset_builders.schema import Example, QAPair
+from dataset_builders.schema import Preference, QAPair
 from modeling_nyx.content_nyx import Content, to_content
 from nyx.conversations import Conversation
 from nyx.engines import ReaderError
-from nyx.metrics import accuracy, exact_match, token_f1
+from nyx.metrics import accuracy, exact_match, mean, token_f1
 from nyx.reader import Prompt, Reader
 
 Metric = Callable[[str, Sequence[str]], float]
@@ -169,7 +169,7 @@ def collect(
     rule: FeedbackRule,
     statistics: FeedbackStatistics,
     dropped: Callable[[str, str], None],
-) -> Iterator[Example]:
+) -> Iterator[Preference]:
     """Yield an example per question that a reader answers right from some window, with its query's options if any.
 
     Questions without an example go to `dropped(id, reason)`.
@@ -187,14 +187,25 @@ def collect(
         if pair.gold_ids:
             statistics.gold_known += 1
             statistics.not_gold += not {positives[0], corpus.documents[positives[0]]} & set(pair.gold_ids)
+        places = [ranked.index(chunk) for chunk in (*positives, *negatives)]
         found = corpus.contents([*positives, *negatives])
-        yield Example(
+        yield Preference(
             id=pair.id,
             query=rule.query(pair),
             positives=found[: len(positives)],
             negatives=found[len(positives) :],
             answers=rule.golds(pair),
+            utilities=[utility(place, [verdict.scores for verdict in readers], rule) for place in places],
         )
+
+
+def utility(place: int, scores: Sequence[dict[int, float]], rule: FeedbackRule) -> float:
+    """Return the best score of a window that holds the document at this place of the ranking, averaged over readers.
+
+    A document that a reader didn't read has no use for it: 0.
+    """
+    held = range(place - rule.window + 1, place + 1)
+    return mean([max((each[start] for start in held if start in each), default=0.0) for each in scores])
 
 
 def _note(statistics: FeedbackStatistics, verdicts: Sequence[Verdict], rule: FeedbackRule) -> None:

@@ -11,6 +11,7 @@ __all__ = [
     "Document",
     "Dropped",
     "Example",
+    "Preference",
     "QAPair",
     "content_id",
     "features",
@@ -54,3 +55,10 @@ class Example:
     positives: list[Content]
     negatives: list[Content]
     answers: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Preference(Example):
+    """An example from a reader's answers; `utilities`: how well it answered from each positive, then each negative."""
+
+    utilities: list[float] = field(default_factory=list)

@@ -52,6 +52,7 @@ _FIELDS = {
     "options": List(_TEXT),
     "gold_ids": List(_TEXT),
     "correct_option": Value("int32"),
+    "utilities": List(Value("float32")),
 }
 CONTENTS = ("content", "question", "query")
 CONTENT_LISTS = ("positives", "negatives")

@@ -19,6 +19,7 @@ from dataset_builders.feedback import (
     collect,
     judge,
     read,
+    utility,
 )
 from dataset_builders.feedback_statistics import FeedbackStatistics
 from dataset_builders.schema import Chunk, QAPair, write_records
@@ -123,6 +124,15 @@ def test_examples_hold_content_and_dropped_questions_their_reason(corpus):
     assert dropped == {"y9": NO_PASS, "z": NO_GOLD}
     assert str(statistics) == "2 examples; dropped: 1 no window passed, 1 nothing to compare an answer with"
     assert len(engine.read) == 12
+
+
+def test_utilities_are_the_scores_of_the_windows_that_hold_a_document(corpus):
+    (made,) = run(corpus, [pair("x", "3")], metric="f1", threshold=1.0)[0]
+    assert [texts(made.positives), texts(made.negatives)] == [["x 3"], ["x 1", "y 2", "z 4"]]
+    assert made.utilities == [1.0, 0.0, 0.0, 0.0]
+    scores = [{0: 0.25, 1: 0.5, 2: 1.0}, {0: 0.75, 1: 0.0}]
+    rule = FeedbackRule(4, window=2)
+    assert [utility(place, scores, rule) for place in range(4)] == [0.5, 0.625, 0.5, 0.5]
 
 
 def test_statistics(corpus):

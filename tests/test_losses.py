@@ -16,7 +16,7 @@ def plain(query, document, temperature, dims, weights, positive, mask=None):
     for dim, weight in zip(dims, weights, strict=True):
         logits = F.normalize(query[:, :dim], dim=-1) @ F.normalize(document[:, :dim], dim=-1).T / temperature
         if mask is not None:
-            logits = logits.masked_fill(mask, float("-inf"))
+            logits = logits.masked_fill(mask, -1e30)  # of which no share is wanted
         loss = loss + weight / sum(weights) * F.cross_entropy(logits, positive)
     return loss
 
@@ -95,6 +95,55 @@ def test_saturated_softmax_keeps_its_gradient_in_float32():
     plain(expected, document.double(), 0.02, [2], [1.0], torch.zeros(1, dtype=torch.long)).backward()
     assert expected.grad.abs().max() > 0
     torch.testing.assert_close(query.grad.double(), expected.grad, rtol=1e-4, atol=0)
+
+
+def wanted(shares, documents):
+    """Rows of a target matrix, from shares by document."""
+    rows = torch.zeros(len(shares), documents, dtype=torch.float64)
+    for row, each in enumerate(shares):
+        for place, share in each.items():
+            rows[row, place] = share
+    return rows
+
+
+SHARES = [{3: 0.5, 9: 0.3, 0: 0.2}, {0: 1.0}, {2: 1.0}, {3: 0.25, 14: 0.75}, {4: 1.0}, {5: 1.0}, {6: 0.5, 13: 0.5}]
+
+
+@pytest.mark.parametrize("chunk", [2, 256])
+def test_shares_of_several_documents_are_a_listwise_cross_entropy(chunk, monkeypatch):
+    monkeypatch.setattr(losses, "CHUNK", chunk)
+    query, document = embeddings()
+    excluded = torch.tensor([[0, 9], [0, 7], [3, 14], [2, 1]])  # the first and the third are wanted, so they stay
+    mask = torch.zeros(7, 15, dtype=torch.bool)
+    mask[[0, 2], [7, 1]] = True
+    several = [(row, place, share) for row in (0, 3, 6) for place, share in SHARES[row].items()]
+    positive = torch.tensor([3, 0, 2, 14, 4, 5, 6])
+    shared = {"temperature": 0.1, "dims": DIMS, "weights": WEIGHTS, "positive_index": positive}
+    ours = matryoshka_info_nce(
+        query, document, excluded=excluded, targets=torch.tensor(several, dtype=torch.float64), **shared
+    )
+    assert_same(ours, plain(query, document, 0.1, DIMS, WEIGHTS, wanted(SHARES, 15), mask), query, document)
+
+
+def test_one_share_is_the_positive():
+    query, document = embeddings()
+    targets = torch.tensor([[query, query, 1.0] for query in range(7)])
+    shared = {"temperature": 0.02, "dims": DIMS, "weights": WEIGHTS}
+    plainly = matryoshka_info_nce(query, document, **shared)
+    assert_same(matryoshka_info_nce(query, document, targets=targets, **shared), plainly, query, document)
+
+
+def test_what_is_wanted_has_no_gradient():
+    """Cosines whose softmax is the shares are the minimum, and cost the shares' entropy."""
+    cosines = torch.tensor([0.6, -0.3, 0.0], dtype=torch.float64)
+    query = torch.tensor([[1.0, 0.0]], dtype=torch.float64, requires_grad=True)
+    document = torch.stack([cosines, (1 - cosines**2).sqrt()], dim=1)
+    shares = (cosines / 0.5).softmax(0)
+    targets = torch.tensor([[0, place, share] for place, share in enumerate(shares.tolist())], dtype=torch.float64)
+    loss = matryoshka_info_nce(query, document, temperature=0.5, dims=[2], weights=[1.0], targets=targets)
+    torch.testing.assert_close(loss, -(shares * shares.log()).sum())
+    loss.backward()
+    torch.testing.assert_close(query.grad, torch.zeros(1, 2, dtype=torch.float64), rtol=0, atol=1e-12)
 
 
 def test_memory_does_not_grow_with_the_square_of_the_batch(monkeypatch):

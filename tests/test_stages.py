@@ -15,7 +15,7 @@ from transformers import AutoModel
 
 from dataset_builders.almanac import TINY_VLM, build
 from dataset_builders.card import fingerprints
-from dataset_builders.schema import Example, features, read_records
+from dataset_builders.schema import Example, Preference, features, read_records
 from modeling_nyx import NyxModel
 from nyx.adapters import apply_adapter
 from nyx.models import fingerprint
@@ -94,12 +94,23 @@ def feedback(first, dataset):
     return dataset / "feedback"
 
 
+def test_stage_2_learns_utilities_where_feedback_has_them(first, dataset, feedback, tmp_path):
+    made = list(read_records(Preference, feedback / "train.parquet"))
+    assert all(len(each.utilities) == len(each.positives) + len(each.negatives) for each in made)
+    assert all(each.utilities[0] == 1.0 and each.utilities[-1] == 0.0 for each in made)
+    arguments = ["--model_name_or_path", str(first), "--dataset", str(dataset), *SHORT, "--utility_temperature", "0.5"]
+    stage2.main([*arguments, "--output_dir", str(tmp_path / "out")])
+    assert json.loads((tmp_path / "out" / "training.json").read_text())["arguments"]["utility_temperature"] == 0.5
+    with pytest.raises(ValueError, match="no utilities. Collect feedback again"):
+        stage1.main(["--dataset", str(dataset), "--utility_temperature", "0.5", "--output_dir", str(tmp_path / "no")])
+
+
 def test_stage_2_trains_on_feedback_and_keeps_the_dimensions(first, dataset, feedback, tmp_path):
     arguments = ["--model_name_or_path", str(first), "--dataset", str(dataset), "--output_dir", str(tmp_path)]
     stage2.main([*arguments, *SHORT])
     about = json.loads((tmp_path / "training.json").read_text())
     assert about["stage"] == "stage 2" and about["start"]["training"]["stage"] == "stage 1"
-    assert load_dataset(str(dataset), "feedback", split="train", streaming=True).features == features(Example)
+    assert load_dataset(str(dataset), "feedback", split="train", streaming=True).features == features(Preference)
     assert NyxModel.from_pretrained(tmp_path).config.matryoshka_dimensions == [128, 64, 32, 16]
     examples = list(read_records(Example, feedback / "train.parquet"))
     dropped = [json.loads(line) for line in (feedback / "train.dropped.jsonl").read_text().splitlines()]

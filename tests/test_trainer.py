@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dataset_builders.schema import Chunk, Example, QAPair
+from dataset_builders.schema import Chunk, Example, Preference, QAPair
 from tests.conftest import text
 from train_scripts.apart import ApartTrainer, apart_scores, parts_of
 from train_scripts.batching import contrastive_batch, excluded_pairs
@@ -43,6 +43,39 @@ def test_what_is_known_to_answer_is_excluded():
     # 1: a (twice) and b; 2: a twice; 3: e.
     pairs = {tuple(pair) for pair in excluded_pairs(batch.keys, batch.answering).tolist()}
     assert pairs == {(0, 0), (0, 1), (0, 4), (1, 0), (1, 1), (2, 2)}
+
+
+def graded(name, positives, negatives, utilities):
+    plain = example(name, positives, negatives)
+    return Preference(plain.id, plain.query, plain.positives, plain.negatives, utilities=utilities)
+
+
+def test_utilities_become_shares_of_the_documents_that_take_part():
+    examples = [graded("1", ["a", "b"], ["c", "d"], [1.0, 0.5, 0.0, 0.0]), EXAMPLES[2]]
+    batch = contrastive_batch(examples, hard_negatives=2, utility_temperature=0.5)
+    assert [content[0]["text"] for content in batch.documents] == ["a", "e", "b", "c"]
+    weights = np.exp([2.0, 1.0, 0.0])
+    queries, places, shares = zip(*batch.targets, strict=True)
+    assert queries == (0, 0, 0) and places == (0, 2, 3)
+    assert shares == pytest.approx(weights / weights.sum())
+    # A copy of its own documents is no negative; "d" doesn't take part.
+    assert [len(each) for each in batch.answering] == [4, 1]
+    plainly = contrastive_batch(examples, hard_negatives=2)
+    assert plainly.targets == [] and [content[0]["text"] for content in plainly.documents] == ["a", "e", "c", "d"]
+
+
+def test_the_loss_of_utilities_is_the_closed_form(make):
+    trainer = make(temperature=0.1, utility_temperature=0.5, hard_negatives=2)
+    examples = [graded("1", ["a", "b"], ["c"], [1.0, 0.5, 0.0]), example("3", ["e"], ["b"])]
+    loss = trainer.training_step(trainer.model, {"examples": examples})
+    query = trainer.encoder.encode_queries([each.query for each in examples])
+    document = trainer.encoder.encode_documents([[text(words)] for words in "aebcb"])
+    logits = (query @ document.T / 0.1).astype(np.float64)
+    logits[0, 4] = -np.inf  # a copy of "b", which has its share already
+    log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    weights = np.exp([2.0, 1.0, 0.0])
+    expected = -(weights / weights.sum() @ log_p[0, [0, 2, 3]] + log_p[1, 1]) / 2
+    assert float(loss) == pytest.approx(expected, abs=1e-4)
 
 
 def test_the_loss_is_the_closed_form(make):

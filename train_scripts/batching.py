@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import exp
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from dataset_builders.schema import Example
+from dataset_builders.schema import Example, Preference
 from modeling_nyx import NyxProcessor
 from modeling_nyx.content_nyx import Content
 from modeling_nyx.rows_nyx import Row, group_by_tokens
@@ -23,7 +24,8 @@ class ContrastiveBatch:
     `queries` and `documents` are different contents each, numbered one after the other. `places` says which of them
     every example's query is, and then every document: what occurs several times is embedded once. `owners` says which
     query brought a document; `keys` identify documents; `answering` holds, for each query, the keys of all documents
-    known to answer it.
+    known to answer it. `targets`: for queries that learn from utilities, the share of every document of theirs, as
+    (query, document, share).
     """
 
     queries: list[Content]
@@ -32,6 +34,7 @@ class ContrastiveBatch:
     owners: list[int]
     keys: list[str]
     answering: list[list[str]]
+    targets: list[tuple[int, int, float]]
 
 
 @dataclass(frozen=True)
@@ -48,15 +51,29 @@ class MicroBatch:
         return {key: (image, grid) for each in found for key, image, grid in each}
 
 
-def contrastive_batch(examples: Sequence[Example], hard_negatives: int) -> ContrastiveBatch:
-    """Line up examples: first every example's first positive, then up to `hard_negatives` negatives of each."""
+def contrastive_batch(
+    examples: Sequence[Example], hard_negatives: int, utility_temperature: float = 0.0
+) -> ContrastiveBatch:
+    """Line up examples: first every example's first positive, then up to `hard_negatives` negatives of each.
+
+    With a `utility_temperature`, further positives of examples that have utilities count as negatives do, and the
+    softmax of the utilities says how much of each document is wanted.
+    """
     documents = [example.positives[0] for example in examples]
-    owners = list(range(len(examples)))
-    for owner, example in enumerate(examples):
-        negatives = example.negatives[:hard_negatives]
-        documents += negatives
-        owners += [owner] * len(negatives)
+    owners, targets = list(range(len(examples))), []
     answering = [[content_id(positive) for positive in example.positives] for example in examples]
+    for owner, example in enumerate(examples):
+        utilities = example.utilities if utility_temperature and isinstance(example, Preference) else []
+        others = [*example.positives[1:], *example.negatives] if utilities else example.negatives
+        others = others[:hard_negatives]
+        if utilities:
+            places = [owner, *range(len(documents), len(documents) + len(others))]
+            shares = softmax(utilities[: len(places)], utility_temperature)
+            targets += [(owner, place, share) for place, share in zip(places, shares, strict=True)]
+            # A copy that another example brought along would count twice.
+            answering[owner] += [content_id(document) for document in others]
+        documents += others
+        owners += [owner] * len(others)
     asked = [content_id(example.query) for example in examples]
     keys = [content_id(document) for document in documents]
     queries = {key: example.query for key, example in zip(asked, examples, strict=True)}
@@ -64,7 +81,12 @@ def contrastive_batch(examples: Sequence[Example], hard_negatives: int) -> Contr
     number = {("query", key): place for place, key in enumerate(queries)}
     number |= {("document", key): len(queries) + place for place, key in enumerate(different)}
     places = [number["query", key] for key in asked] + [number["document", key] for key in keys]
-    return ContrastiveBatch(list(queries.values()), list(different.values()), places, owners, keys, answering)
+    return ContrastiveBatch(list(queries.values()), list(different.values()), places, owners, keys, answering, targets)
+
+
+def softmax(values: Sequence[float], temperature: float) -> list[float]:
+    weights = [exp((value - max(values)) / temperature) for value in values]
+    return [weight / sum(weights) for weight in weights]
 
 
 def micro_batches(batch: ContrastiveBatch, processor: NyxProcessor, batch_tokens: int) -> list[MicroBatch]:

@@ -8,7 +8,7 @@ from random import Random
 import pyarrow.parquet as pq
 from torch.utils.data import Dataset
 
-from dataset_builders.schema import Chunk, Example, QAPair, features, read_records
+from dataset_builders.schema import Chunk, Example, Preference, QAPair, features, read_records
 from nyx.records import from_row
 from train_scripts.trainer import Validation
 
@@ -41,6 +41,7 @@ class Examples(Dataset):
         for path, table in zip(paths, self.tables, strict=True):
             if missing := features(Example).keys() - table.column_names:
                 raise ValueError(f"{path} has columns {table.column_names}, but examples need {sorted(missing)} too.")
+        self.kinds = [Preference if "utilities" in each.column_names else Example for each in self.tables]
         self.places = [(table, row) for table, each in enumerate(self.tables) for row in range(each.num_rows)]
 
     def mixed(self, other: "Examples", share: float, seed: int) -> "Examples":
@@ -49,18 +50,26 @@ class Examples(Dataset):
         rng, pool = Random(seed), list(range(len(other)))
         drawn = rng.sample(pool, wanted) if wanted <= len(pool) else rng.choices(pool, k=wanted)
         both = Examples()
-        both.tables = self.tables + other.tables
+        both.tables, both.kinds = self.tables + other.tables, self.kinds + other.kinds
         shifted = [(other.places[index][0] + len(self.tables), other.places[index][1]) for index in drawn]
         both.places = self.places + shifted
         return both
+
+    def expect_utilities(self, temperature: float) -> None:
+        """Raise `ValueError` if utilities are to be learnt from and there are none."""
+        if temperature and Preference not in self.kinds:
+            raise ValueError(
+                f"utility_temperature is {temperature}, but these examples have no utilities. Collect feedback again, "
+                "which notes them, or leave it out."
+            )
 
     def __len__(self) -> int:
         return len(self.places)
 
     def __getitem__(self, index: int) -> Example:
         table, row = self.places[index]
-        values = self.tables[table].slice(row, 1).to_pylist()[0]
-        example = from_row(Example, {name: values[name] for name in features(Example)})
+        kind, values = self.kinds[table], self.tables[table].slice(row, 1).to_pylist()[0]
+        example = from_row(kind, {name: values[name] for name in features(kind)})
         if not example.positives:
             raise ValueError(f"Example {example.id} has no positive. Leave it out.")
         return example

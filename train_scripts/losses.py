@@ -51,6 +51,7 @@ def matryoshka_info_nce(
     excluded: Tensor | None = None,
     negatives: Literal["all", "own"] = "all",
     owner: Tensor | None = None,
+    targets: Tensor | None = None,
     normalize_weights: bool = True,
 ) -> Tensor:
     """Return the weighted sum of InfoNCE over re-normalised prefixes of the embeddings (paper Eq. 2).
@@ -58,7 +59,9 @@ def matryoshka_info_nce(
     `positive_index` (Q,) is each query's positive, by default document i for query i. `excluded` (n, 2) lists
     (query, document) pairs left out of that query's denominator: false negatives. Every other document is a negative;
     with `negatives="own"`, as in the official code, only the other queries' positives and the hard negatives that
-    `owner` (D,) says are the query's own. `normalize_weights` divides the weights by their sum, as in Eq. 2.
+    `owner` (D,) says are the query's own. `targets` (n, 3) lists (query, document, share) for queries that want
+    several documents, whose shares add up to 1: their cross entropy is listwise. `normalize_weights` divides the
+    weights by their sum, as in Eq. 2.
     Differentiable once. Raises ValueError on dimensions, positives or weights that don't fit the embeddings.
     """
     order = sorted(range(len(dims)), key=dims.__getitem__)
@@ -68,7 +71,7 @@ def matryoshka_info_nce(
         weights = [weight / sum(weights) for weight in weights]
     if negatives == "own" and owner is None:
         raise ValueError('negatives="own" needs `owner`: the query each document was brought along by, shape (D,)')
-    rules = _Rules(positive_index, excluded, owner if negatives == "own" else None, len(document_DE))
+    rules = _Rules(positive_index, excluded, owner if negatives == "own" else None, targets, len(document_DE))
     return _MatryoshkaInfoNCE.apply(query_QE, document_DE, temperature, dims, weights, rules)
 
 
@@ -92,8 +95,16 @@ def _checked_positives(
 class _Rules:
     """Which documents stay out of which query's denominator."""
 
-    def __init__(self, positive_Q: Tensor, excluded: Tensor | None, owner_D: Tensor | None, documents: int):
+    def __init__(
+        self,
+        positive_Q: Tensor,
+        excluded: Tensor | None,
+        owner_D: Tensor | None,
+        targets: Tensor | None,
+        documents: int,
+    ):
         self.positive_Q, self.excluded, self.owner_D, self.documents = positive_Q, excluded, owner_D, documents
+        self.targets = targets
         if owner_D is not None:
             self.hard_D = torch.ones(documents, dtype=torch.bool, device=positive_Q.device)
             self.hard_D[positive_Q] = False
@@ -110,7 +121,27 @@ class _Rules:
             inside = self.excluded[(self.excluded[:, 0] >= start) & (self.excluded[:, 0] < stop)]
             mask_CD[inside[:, 0] - start, inside[:, 1]] = True
         mask_CD[rows - start, self.positive_Q[start:stop]] = False
+        if self.targets is not None:
+            query, document, _ = self._targets(start, stop)
+            mask_CD[query, document] = False
         return mask_CD
+
+    def wanted(self, start: int, stop: int) -> Tensor | None:
+        """Return how much of each document each query wants, (C, D), or None where all want their positive alone."""
+        if self.targets is None:
+            return None
+        wanted_CD = torch.zeros(stop - start, self.documents, dtype=self.targets.dtype, device=self.targets.device)
+        wanted_CD.scatter_(1, self.positive_Q[start:stop, None], 1.0)
+        query, document, share = self._targets(start, stop)
+        wanted_CD[query] = 0.0
+        wanted_CD[query, document] = share
+        return wanted_CD
+
+    def _targets(self, start: int, stop: int) -> tuple[Tensor, Tensor, Tensor]:
+        assert self.targets is not None
+        query = self.targets[:, 0].long()
+        inside = (query >= start) & (query < stop)
+        return query[inside] - start, self.targets[inside, 1].long(), self.targets[inside, 2]
 
 
 def _prefix_norms(x_NE: Tensor, blocks: list[slice]) -> Tensor:
@@ -147,12 +178,13 @@ def _value_and_gradients(
     for start in range(0, len(query_QE), CHUNK):
         rows = slice(start, min(start + CHUNK, len(query_QE)))
         positive_C1, mask_CD = rules.positive_Q[rows, None], rules.chunk(rows.start, rows.stop)
+        wanted_CD = rules.wanted(rows.start, rows.stop)
         scaled, pull_CK = [], torch.zeros_like(norm_QK[rows])  # dL/dcos_k / (|q_k||d_k|) for each dimension
         dot_CD = query_QE.new_zeros(rows.stop - rows.start, len(document_DE))
         for k, block in enumerate(blocks):
             dot_CD.addmm_(query_QE[rows, block], document_DE[:, block].T)
             cos_CD = dot_CD / norm_QK[rows, k, None] / norm_DK[:, k]
-            value, slope_CD = _softmax_slope(cos_CD, positive_C1, mask_CD, temperature)
+            value, slope_CD = _softmax_slope(cos_CD, positive_C1, mask_CD, temperature, wanted_CD)
             scale = weights[k] / len(query_QE)
             loss += scale * value
             slope_CD *= scale / temperature
@@ -175,15 +207,25 @@ def _value_and_gradients(
 
 
 def _softmax_slope(
-    cos_CD: Tensor, positive_C1: Tensor, mask_CD: Tensor | None, temperature: float
+    cos_CD: Tensor, positive_C1: Tensor, mask_CD: Tensor | None, temperature: float, wanted_CD: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return the summed cross entropy and its derivative by the logits: p − 1 at the positive, p elsewhere."""
+    """Return the summed cross entropy and its derivative by the logits: p − 1 at the positive, p elsewhere.
+
+    With `wanted_CD` it is p minus what is wanted.
+    """
     logits_CD = cos_CD / temperature
     if mask_CD is not None:
         logits_CD.masked_fill_(mask_CD, float("-inf"))
     log_p_CD = logits_CD.log_softmax(1)
-    value = -log_p_CD.gather(1, positive_C1).sum()
+    if wanted_CD is None:
+        value = -log_p_CD.gather(1, positive_C1).sum()
+    else:
+        wanted_CD = wanted_CD.to(log_p_CD.dtype)
+        value = -torch.where(wanted_CD > 0, wanted_CD * log_p_CD, 0.0).sum()
     # Where the softmax is saturated (temperature 0.02) log p of the positive rounds to 0, and p − 1 and expm1(log p)
     # with it; the sum of the other probabilities keeps its digits.
-    slope_CD = log_p_CD.exp_().scatter_(1, positive_C1, 0.0)
+    slope_CD = log_p_CD.exp_()
+    if wanted_CD is not None:
+        slope_CD -= wanted_CD
+    slope_CD.scatter_(1, positive_C1, 0.0)
     return value, slope_CD.scatter_(1, positive_C1, -slope_CD.sum(1, keepdim=True))

@@ -61,6 +61,7 @@ def train(
     folder = Path(data.dataset)
     make_almanac(data.dataset)
     examples = Examples(folder / "triplets" / "train.parquet")
+    examples.expect_utilities(arguments.utility_temperature)
     start = adapter.model_name_or_path or str(TINY_VLM)
     return fit(start, examples, read_validation(folder), data, arguments, adapter, trainer_class, "stage 1")
 

@@ -49,6 +49,7 @@ def train(data: DataArguments, arguments: NyxTrainingArguments, adapter: ModelCo
     folder, start = Path(data.dataset), adapter.model_name_or_path or STAGE1
     make_start(data, start)
     examples = Examples(folder / "feedback" / "train.parquet")
+    examples.expect_utilities(arguments.utility_temperature)
     if data.replay:
         replayed = Examples(folder / "triplets" / "train.parquet")
         examples = examples.mixed(replayed, data.replay, arguments.seed)

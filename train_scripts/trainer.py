@@ -45,6 +45,9 @@ class NyxTrainingArguments(TrainingArguments):
     graph_tokens: int = field(
         default=16384, metadata={"help": "tokens that needn't be embedded again to get their gradient; bounds memory"}
     )
+    utility_temperature: float = field(
+        default=0.0, metadata={"help": "learn every document's utility, softened by this; 0: one positive an example"}
+    )
     save_adapter: bool = field(
         default=False, metadata={"help": "with use_peft: keep the adapter alone in `adapter/` too"}
     )
@@ -71,7 +74,8 @@ class NyxTrainingArguments(TrainingArguments):
             )
         if self.negatives not in ("all", "own"):
             raise ValueError(f"negatives is {self.negatives!r}; expected 'all' or 'own'.")
-        for name, least in (("hard_negatives", 0), ("micro_batch_tokens", 1), ("graph_tokens", 0), ("patience", 0)):
+        for name in ("hard_negatives", "micro_batch_tokens", "graph_tokens", "patience", "utility_temperature"):
+            least = int(name == "micro_batch_tokens")
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least {least}.")
         if self.temperature <= 0:
@@ -133,7 +137,7 @@ class NyxTrainer(Trainer):
         return model.no_sync() if hasattr(model, "no_sync") else nullcontext()
 
     def _contrastive_step(self, model: Any, examples: list[Example]) -> Tensor:
-        batch = contrastive_batch(examples, self.args.hard_negatives)
+        batch = contrastive_batch(examples, self.args.hard_negatives, self.args.utility_temperature)
         micros = self.split(batch)
         return cached_backward(
             self.embedder_class(model, self.encoder, micros, self.accelerator.autocast),
@@ -172,7 +176,9 @@ class NyxTrainer(Trainer):
 
     def _global_loss(self, batch: ContrastiveBatch, query: Tensor, document: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Compute the loss over all processes' embeddings, and its gradients on this process's."""
-        everyone = gather_objects((len(query), len(document), batch.keys, batch.answering, batch.owners))
+        everyone = gather_objects(
+            (len(query), len(document), batch.keys, batch.answering, batch.owners, batch.targets)
+        )
         queries, documents = [each[0] for each in everyone], [each[1] for each in everyone]
         all_query = gather_rows(query, queries).requires_grad_()
         all_document = gather_rows(document, documents).requires_grad_()
@@ -185,6 +191,8 @@ class NyxTrainer(Trainer):
         excluded = excluded_pairs(
             [key for each in everyone for key in each[2]], [a for each in everyone for a in each[3]]
         )
+        shifted = zip(starts["query"], starts["document"], everyone, strict=True)
+        targets = [(q + asked, d + place, share) for q, d, each in shifted for asked, place, share in each[5]]
         dims = self.args.matryoshka_dimensions or [query.shape[1]]
         loss = matryoshka_info_nce(
             all_query,
@@ -196,6 +204,7 @@ class NyxTrainer(Trainer):
             excluded=None if excluded is None else excluded.to(device),
             negatives=self.args.negatives,  # type: ignore[arg-type]
             owner=torch.tensor(owners, device=device),
+            targets=torch.tensor(targets, dtype=torch.float64, device=device) if targets else None,
         )
         query_gradient, document_gradient = torch.autograd.grad(loss, [all_query, all_document])
         mine_query = slice(starts["query"][rank], starts["query"][rank] + len(query))
