@@ -24,15 +24,38 @@ def scienceqa(row: Row) -> list[Record]:
 
     `image`, `question`, `hint` (asked with it), `choices`, `answer` (which of them), `subject` (the kind), `lecture`.
     """
+    lectures = scienceqa_lecture(row)
+    gold = [lecture.id for lecture in lectures]
+    answer = _chosen(row)
+    return [*lectures, asked(_science_question(row), [answer], gold, kind=row["subject"], options=row["choices"])]
+
+
+def scienceqa_lecture(row: Row) -> list[Chunk]:
+    """Read the lecture of a row of ScienceQA, a chunk whose source is `lecture`, if there is one."""
+    lecture = (row["lecture"] or "").strip()
+    return [_alone("lecture", to_content(lecture))] if lecture else []
+
+
+def scienceqa_example(row: Row) -> list[Chunk]:
+    """Read a row of ScienceQA as documents: its lecture, and, solved, itself, a chunk whose source is `example`."""
+    solved = f"\nChoices: {', '.join(row['choices'])}\nAnswer: {_chosen(row)}\n{row['solution'] or ''}".rstrip()
+    return [*scienceqa_lecture(row), _alone("example", to_content([*_science_question(row), solved]))]
+
+
+def _alone(source: str, content: Content) -> Chunk:
+    key = content_id(content)
+    return Chunk(key, document_id=key, source=source, content=content)
+
+
+def _science_question(row: Row) -> Content:
     pictures = [inline(row["image"])] if row["image"] is not None else []
-    question = to_content([*pictures, f"{row['hint'] or ''}\n{row['question']}".strip()])
+    return to_content([*pictures, f"{row['hint'] or ''}\n{row['question']}".strip()])
+
+
+def _chosen(row: Row) -> str:
     if not 0 <= row["answer"] < len(row["choices"]):
         raise ValueError(f"answer {row['answer']} of {len(row['choices'])} choices")
-    answer, lecture = row["choices"][row["answer"]], (row["lecture"] or "").strip()
-    key = content_id(to_content(lecture)) if lecture else ""
-    chunks: list[Record] = [Chunk(key, document_id=key, source="lecture", content=to_content(lecture))] if key else []
-    gold = [key] if key else []
-    return [*chunks, asked(question, [answer], gold, kind=row["subject"], options=row["choices"])]
+    return row["choices"][row["answer"]]
 
 
 def multimodalqa(row: Row, images: Path) -> list[Record]:

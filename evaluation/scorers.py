@@ -14,6 +14,7 @@ from scipy.optimize import linear_sum_assignment
 
 from nyx.metrics import ARTICLES, PUNCTUATION, exact_match, normalize, token_f1
 
+CHOICE = "choice"
 # HotpotQA's answers of a kind of their own: sharing words with one of them is worth nothing.
 VERDICTS = {"yes", "no", "noanswer"}
 UNITS = (
@@ -35,10 +36,10 @@ def score(name: str, prediction: str, answers: Sequence[str], options: Sequence[
 
     Raises `ValueError` for an unknown name, without answers, or for `choice` if no answer is among the options.
     """
-    if name == "choice":
+    if name == CHOICE:
         return {"accuracy": choice(prediction, answers, options)}
     if name not in SCORERS:
-        raise ValueError(f"Unknown scorer {name!r}; expected one of {', '.join([*SCORERS, 'choice'])}.")
+        raise ValueError(f"Unknown scorer {name!r}; expected one of {', '.join([*SCORERS, CHOICE])}.")
     if isinstance(answers, str) or not answers:
         raise ValueError(f"Expected a list of at least one gold answer, not {answers!r}.")
     em, f1 = SCORERS[name](prediction, answers)
