@@ -39,7 +39,8 @@ SEED = 42
 class Benchmark:
     """How the paper uses a public set: the split with its questions, how many of them, and who scores the answers.
 
-    `documents` are read from further splits into the corpus, by a function a split.
+    Without a scorer each question is scored by what it is: `choice` with options, else `squad`. `documents` are read
+    from further splits into the corpus, by a function a split.
     """
 
     split: str
@@ -94,7 +95,7 @@ def build(
     made = _write(records, folder)
     facts = {
         "name": Path(name).stem if Path(name).is_file() else name,
-        "scorer": benchmark.scorer,
+        **({"scorer": benchmark.scorer} if benchmark.scorer else {}),
         "source": Path(source).name if Path(source).exists() else source or public.repository,
         "source_split": "" if Path(source).is_file() else benchmark.split,
         "seed": seed,
@@ -116,7 +117,7 @@ def _find(name: str, source: str) -> tuple[Benchmark, PublicSet, str]:
             raise ValueError(f"{name} has rows of {sorted(row)}; expected the columns of one of: {known}.")
         # Kept rows say which set they are of.
         known_as = row.get("dataset") or shape
-        benchmark = BENCHMARKS.get(known_as, Benchmark("", "squad"))
+        benchmark = BENCHMARKS.get(known_as, Benchmark("", ""))
         licence = row.get("license") or benchmark.licence
         return Benchmark("", benchmark.scorer, licence=licence), PUBLIC_SETS[shape], name
     if name not in BENCHMARKS:
