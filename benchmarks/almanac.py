@@ -16,7 +16,6 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from math import comb
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ import torch
 
 from dataset_builders.almanac import TINY_VLM, build
 from dataset_builders.schema import Example, write_records
+from evaluation.statistics import compare, sign_test
 from modeling_nyx.content_nyx import Content
 from nyx.bm25 import BM25
 from nyx.metrics import mean
@@ -134,18 +134,11 @@ def score_seed(folder: Path, counts: str) -> dict[str, Any]:
     return report
 
 
-def mcnemar(better: Sequence[float], worse: Sequence[float]) -> dict[str, float]:
-    """Compare paired outcomes by the exact two-sided McNemar test."""
-    won = sum(a > b for a, b in zip(better, worse, strict=True))
-    lost = sum(a < b for a, b in zip(better, worse, strict=True))
-    return {"won": won, "lost": lost, "p": sign_test(won, lost)}
-
-
-def sign_test(won: int, lost: int) -> float:
-    """Return the two-sided probability of a split at least this uneven if both sides were equally likely."""
-    tosses = won + lost
-    tail = sum(comb(tosses, count) for count in range(min(won, lost) + 1))
-    return min(1.0, 2 * tail / 2**tosses)
+def against(better: Sequence[float], worse: Sequence[float]) -> dict[str, Any]:
+    """Compare paired outcomes; the difference and its interval are in points."""
+    found = compare(better, worse)
+    points = {"points": 100 * found.difference, "interval": [100 * bound for bound in found.interval]}
+    return points | {"won": found.won, "lost": found.lost, "p": found.p}
 
 
 def summarise(seeds: dict[int, dict[str, Any]]) -> dict[str, Any]:
@@ -167,11 +160,7 @@ def summarise(seeds: dict[int, dict[str, Any]]) -> dict[str, Any]:
         "stage 2 recall@5 by dimension": dimensions,
         "order questions": order,
         "answer EM, paired": {
-            f"stage 2 − {name}": {
-                "points": 100 * (mean(pooled["stage 2"]) - mean(pooled[name])),
-                **mcnemar(pooled["stage 2"], pooled[name]),
-            }
-            for name in RETRIEVERS[:-1]
+            f"stage 2 − {name}": against(pooled["stage 2"], pooled[name]) for name in RETRIEVERS[:-1]
         },
         "reader EM": {
             control: mean([seed["reader"][control]["answer_em"] for seed in seeds.values()])

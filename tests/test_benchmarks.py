@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks import encode, gpu, loss, search, train_step
-from benchmarks.almanac import RETRIEVERS, mcnemar, score_seed, sign_test, train_seed
+from benchmarks.almanac import RETRIEVERS, against, score_seed, train_seed
 from benchmarks.data.ingest import copy_pages
 from benchmarks.data.runs import Clock, Job, bar, file
 from benchmarks.data.slow_server import answered
@@ -35,14 +35,10 @@ from tests.test_sources import png
 NAMES = [f"document {number}" for number in range(25)]
 
 
-@pytest.mark.parametrize(("won", "lost", "p"), [(5, 0, 2 / 32), (3, 3, 1.0), (8, 2, 112 / 1024), (0, 0, 1.0)])
-def test_sign_test(won, lost, p):
-    assert sign_test(won, lost) == pytest.approx(p) == sign_test(lost, won)
-
-
-def test_mcnemar_counts_pairs_that_differ():
-    result = mcnemar([1, 1, 1, 0, 0, 1], [0, 0, 1, 1, 0, 1])
-    assert result == {"won": 2, "lost": 1, "p": 1.0}
+def test_paired_outcomes_are_told_in_points():
+    result = against([1, 1, 1, 0, 0, 1], [0, 0, 1, 1, 0, 1])
+    low, high = result.pop("interval")
+    assert result == {"points": pytest.approx(100 / 6), "won": 2, "lost": 1, "p": 1.0} and -50 <= low < high <= 67
 
 
 def test_a_seed_of_the_almanac_trains_and_scores_every_retriever(tmp_path):
