@@ -28,9 +28,9 @@ from dataset_builders.public_sets import (
 )
 from dataset_builders.public_text import Row, passage
 from dataset_builders.schema import Chunk, Dropped, QAPair, read_records
+from evaluation.benchmark import FACTS
 from evaluation.scorers import CHOICE
 
-FACTS = "benchmark.json"
 SPLIT = "test"
 SEED = 42
 
@@ -39,8 +39,9 @@ SEED = 42
 class Benchmark:
     """How the paper uses a public set: the split with its questions, how many of them, and who scores the answers.
 
-    Without a scorer each question is scored by what it is: `choice` with options, else `squad`. `documents` are read
-    from further splits into the corpus, by a function a split.
+    Without a scorer each question is scored by what it is: `choice` with options, else `squad`. `further` reads
+    documents of other splits into the corpus, by a function a split; `documents` is how many the reader is given, by
+    their source, where it isn't the best one of all.
     """
 
     split: str
@@ -48,17 +49,19 @@ class Benchmark:
     questions: int | None = None
     licence: str = ""
     repository: str = ""
-    documents: Mapping[str, Any] = field(default_factory=dict)
+    further: Mapping[str, Any] = field(default_factory=dict)
+    documents: Mapping[str, int] = field(default_factory=dict)
 
 
 LECTURES = {"train": scienceqa_example, "validation": scienceqa_lecture}
+SHOWN = {"lecture": 1, "example": 2}
 BENCHMARKS = {
     "hotpotqa": Benchmark("validation", "hotpotqa", 250, "CC BY-SA 4.0"),
     "musique": Benchmark("validation", "musique", 250, "CC BY 4.0"),
     "2wikimultihopqa": Benchmark("validation", "hotpotqa", 250, "Apache-2.0"),
     "bamboogle": Benchmark("test", "squad", licence="MIT"),
     "multimodalqa": Benchmark("validation", "multimodalqa"),
-    "scienceqa": Benchmark("test", CHOICE, licence="CC BY-NC-SA 4.0", documents=LECTURES),
+    "scienceqa": Benchmark("test", CHOICE, licence="CC BY-NC-SA 4.0", further=LECTURES, documents=SHOWN),
     "nyxqa": Benchmark("test", CHOICE, repository="SnowNation/NyxQA"),
 }
 # Which shape a file's rows have is seen by their columns, in this order.
@@ -96,6 +99,7 @@ def build(
     facts = {
         "name": Path(name).stem if Path(name).is_file() else name,
         **({"scorer": benchmark.scorer} if benchmark.scorer else {}),
+        **({"documents": dict(benchmark.documents)} if benchmark.documents else {}),
         "source": Path(source).name if Path(source).exists() else source or public.repository,
         "source_split": "" if Path(source).is_file() else benchmark.split,
         "seed": seed,
@@ -131,7 +135,7 @@ def _find(name: str, source: str) -> tuple[Benchmark, PublicSet, str]:
 
 def _documents(benchmark: Benchmark, public: PublicSet, source: str, dropped: Dropped) -> Iterator[list[Chunk]]:
     """Read the documents that a set keeps in its other splits; a single file has none."""
-    for split, read in benchmark.documents.items() if not Path(source).is_file() else ():
+    for split, read in benchmark.further.items() if not Path(source).is_file() else ():
         rows = tqdm(read_rows(public, split, source), desc=split)
         told = _of_split(dropped, split)
         yield from records_by_row(rows, PublicSet(read, public.columns), None, told)
