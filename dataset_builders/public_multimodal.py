@@ -93,13 +93,13 @@ def mme5(row: Row, images: Path) -> list[Example]:
     `qry`, `qry_image_path`, `pos_text`, `pos_image_path`, `neg_text`, `neg_image_path`: paths are empty where there is
     no picture; the last two are aligned lists, or their spelling in Python. The query holds its own instruction.
     """
-    query = _marked(row["qry"], row["qry_image_path"], images)
-    positive = _marked(row["pos_text"], row["pos_image_path"], images)
+    query = marked(row["qry"], row["qry_image_path"], images)
+    positive = marked(row["pos_text"], row["pos_image_path"], images)
     texts, names = _list(row["neg_text"]), _list(row["neg_image_path"])
     if len(texts) != len(names):
         raise ValueError(f"{len(texts)} neg_text but {len(names)} neg_image_path")
     pairs = [(text, name) for text, name in zip(texts, names, strict=True) if text.strip() or name]
-    negatives = [_marked(text, name, images) for text, name in pairs]
+    negatives = [marked(text, name, images) for text, name in pairs]
     return [
         Example(
             id=content_id([*query, *positive]),
@@ -122,7 +122,7 @@ def _list(value: Any) -> Sequence[str]:
     return values
 
 
-def _marked(text: str, name: str, images: Path) -> Content:
+def marked(text: str, name: str, images: Path) -> Content:
     """Put the picture where the mark is, or first without one; a mark without a picture is left out (paper 3)."""
     before, mark, after = text.partition(MARK)
     if not name:
