@@ -16,12 +16,12 @@ from dataset_builders.questions import MODALITIES
 from dataset_builders.questions_report import Report
 from dataset_builders.retrievers import BM25_NAME, NAMES
 from dataset_builders.schema import Chunk, features
+from nyx.models import shown
 from nyx.reader import Reader
 from nyx_cli.ingest import ingest_command
 from nyx_cli.output import Json, tell
 from train_scripts.mine_negatives import MiningArguments
 from train_scripts.mine_negatives import run as mine
-from train_scripts.provenance import shown
 
 DEFAULTS = QARule()
 NONE = "none"

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 from nyx.errors import plain_errors
 from nyx_cli.ask import ask_command
 from nyx_cli.audit_qa import audit_qa_command
+from nyx_cli.benchmark import benchmark_command
 from nyx_cli.build_qa import build_qa_command
 from nyx_cli.convert import convert_command
 from nyx_cli.demo import demo_command
@@ -58,6 +59,7 @@ app.command("convert")(convert_command)
 app.command("mine")(mine_command)
 app.command("train", context_settings=SETTINGS)(train_command)
 app.command("feedback")(feedback_command)
+app.command("benchmark")(benchmark_command)
 app.command("evaluate")(evaluate_command)
 app.command("publish")(publish_command)
 
