@@ -21,6 +21,7 @@ from nyx_cli.index import index_command
 from nyx_cli.ingest import ingest_command
 from nyx_cli.mine import mine_command
 from nyx_cli.publish import publish_command
+from nyx_cli.report import report_command
 from nyx_cli.search import search_command
 from nyx_cli.serve import serve_command
 from nyx_cli.train import SETTINGS, train_command
@@ -41,7 +42,7 @@ app = typer.Typer(
     name="nyx",
     cls=_Group,
     help="Retrieval over pages that mix text and pictures: ingest → index → search → ask; build-qa → mine → train → "
-    "feedback → train → evaluate → publish.",
+    "feedback → train → evaluate → report → publish.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -61,6 +62,7 @@ app.command("train", context_settings=SETTINGS)(train_command)
 app.command("feedback")(feedback_command)
 app.command("benchmark")(benchmark_command)
 app.command("evaluate")(evaluate_command)
+app.command("report")(report_command)
 app.command("publish")(publish_command)
 
 

@@ -75,14 +75,17 @@ def test_records_hold_what_was_found_and_what_it_is_worth(benchmark, tmp_path):
         assert row.documents == row.ranking[:2]
     # A document that is named stands for all its chunks; of what has no gold nothing is said.
     assert (first.gold, second.gold, third.gold) == (["a"], ["d", "e"], [])
-    assert (first.rank, second.rank, third.rank) == (1, 1, None)
+    assert (first.rank, second.rank, third.rank) == (first.ranking.index("a") + 1, 1, None)
     expected = retrieval_scores([first.ranking, second.ranking], [first.gold, second.gold])
     for name, value in expected.items():
         assert np.mean([first.scores[name], second.scores[name]]) == pytest.approx(value)
     assert first.scores["accuracy"] == 1 and "em" not in first.scores  # it has options
     assert (second.scores["em"], second.scores["f1"]) == (0, 0) and third.scores.keys() == {"em", "f1"}
-    assert first.prompt.startswith(INSTRUCTION + CHOOSE + "\n\nDocument: Vela lives by the salt marsh.<|image|>\n")
-    assert first.prompt.endswith("Question: Where does Vela live?\nChoices: lagoon, salt marsh\n")
+    shown = {chunk.id: f"Document: {chunk.content[0]['text']}" for chunk in CHUNKS}
+    shown["a"] += "<|image|>"
+    read = "".join(f"{shown[document]}\n" for document in first.documents)
+    asked = "Question: Where does Vela live?\nChoices: lagoon, salt marsh\n"
+    assert first.prompt == f"{INSTRUCTION}{CHOOSE}\n\n{read}{asked}"
     (path,) = (tmp_path / "out" / "records").glob("*/*.parquet")
     read = read_table(path)
     assert read.about == json.loads(json.dumps(records.about)) and read.about["benchmark"] == "moths"
