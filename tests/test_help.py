@@ -37,7 +37,8 @@ ROOT = Path(__file__).parents[1]
 COMMANDS = {command.name: command.callback for command in app.registered_commands}
 # In this order, because what one leaves the next reads.
 ORDER = (
-    "ingest index search ask serve build-qa audit-qa mine convert benchmark feedback train evaluate report publish demo"
+    "ingest index search ask serve build-qa audit-qa mine convert benchmark feedback train evaluate report publish "
+    "demo"
 ).split()
 # They stream from the Hub.
 ELSEWHERE = ("HuggingFaceM4/OBELICS", "convert mmeb", "benchmark musique")
