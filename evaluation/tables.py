@@ -108,8 +108,8 @@ def as_rich(table: dict[str, Any]) -> Table:
     """Show a table in a terminal, intervals below the means."""
     names, *lines = lines_of(table, "\n")
     shown = Table(title=title(table), caption=settings(table) or None, box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    for name in names:
-        shown.add_column(name, overflow="fold")
+    for place, name in enumerate(names):
+        shown.add_column(name, overflow="fold", no_wrap=place > 0)
     for line in lines:
         shown.add_row(*map(Text, line))
     return shown
