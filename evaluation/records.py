@@ -115,8 +115,9 @@ def read_table(path: Path) -> Records:
 
 
 def read_all(folder: Path) -> list[Records]:
-    """Read every file of records of an evaluation's folder. Raises `ValueError` if there is none."""
-    found = [read_table(path) for path in sorted((folder / FOLDER).glob("*/*.parquet"))]
+    """Read every file of records in a folder, as they were evaluated. Raises `ValueError` if there is none."""
+    paths = sorted((folder / FOLDER).glob("*/*.parquet"), key=lambda path: (path.stat().st_mtime_ns, path.name))
+    found = [read_table(path) for path in paths]
     if not found:
         raise ValueError(f"{folder} has no records. Run `nyx evaluate … -o {folder}` first.")
     return found

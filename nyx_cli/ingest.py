@@ -52,8 +52,10 @@ def ingest_command(
     """
     rule = CutRule(tokens, images, merge_tail, tokenizer)
     fetcher = None if fetch is None else Fetcher(fetch)
-    options = {"near_duplicates": near_duplicates, "limit": limit, "fetch": fetcher, "processes": processes}
-    tell(*ingest(source, output, rule, **options), as_json)
+    came = ingest(
+        source, output, rule, near_duplicates=near_duplicates, limit=limit, fetch=fetcher, processes=processes
+    )
+    tell(*came, as_json)
 
 
 def ingest(

@@ -15,7 +15,8 @@ def report_command(
 ) -> None:
     """Write report.md, report.html and results.md, the section for a model's card, from the records in a folder.
 
-    Every figure is computed from the records; systems stand in the order of their files' names.
+    Every figure is computed from the records; systems stand in the order in which they were evaluated, and are
+    compared with the first.
 
         nyx report runs/evaluation
 
