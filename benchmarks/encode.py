@@ -5,28 +5,23 @@
     .venv/bin/python -m benchmarks.encode --dry          # ours alone on a tiny model, in seconds
 
 The rival is `SentenceTransformer.encode` at its best batch size of 1, 8, 16, 32 in the same dtype, and with its full
-defaults. Runs of both take turns; a figure is the median of the rounds, with the fastest and slowest beside it.
-Reading and resizing the pictures is part of every run.
+defaults. Reading and resizing the pictures is part of every run.
 """
 
 import argparse
 import json
 import os
-import platform
-import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
 import torch
 
 from benchmarks.encode_case import documents, write_checkpoint
+from benchmarks.measure import about, interleaved, seconds_of
 from modeling_nyx import NyxModel
 from modeling_nyx.content_nyx import Content
 from modeling_nyx.encode_nyx import TOKENS_ON_CPU
@@ -36,25 +31,7 @@ from modeling_nyx.workers_nyx import in_threads
 RESULTS = Path(__file__).parent / "results" / "encode.json"
 BATCH_SIZES = (1, 8, 16, 32)
 DEFAULT = "float32, batch 32"
-Runs = Mapping[str, Callable[[], Any]]
-
-
-def timed(run: Callable[[], Any]) -> float:
-    started = time.perf_counter()
-    run()
-    return time.perf_counter() - started
-
-
-def take_turns(runs: Runs, rounds: int) -> dict[str, dict[str, float]]:
-    """Run everything once unmeasured, and then in rounds; returns seconds: median, fastest, slowest."""
-    for run in runs.values():
-        run()
-    taken = [{name: timed(run) for name, run in runs.items()} for _ in range(rounds)]
-    return {name: _spread([each[name] for each in taken]) for name in runs}
-
-
-def _spread(seconds: list[float]) -> dict[str, float]:
-    return {"median": round(median(seconds), 4), "min": round(min(seconds), 4), "max": round(max(seconds), 4)}
+Runs = dict[str, Callable[[], Any]]
 
 
 def rival(folder: Path, dtype: torch.dtype, batch_size: int) -> Callable[[Sequence[Content]], np.ndarray]:
@@ -109,7 +86,7 @@ def linear_flops(model: NyxModel, rows: Sequence[Row]) -> float:
 def matrix_rate(dtype: torch.dtype, size: int = 2048) -> float:
     """Measure what the machine makes of one large product, in floating-point operations a second."""
     left, right = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
-    return 2.0 * size**3 / min(timed(lambda: left @ right) for _ in range(10))
+    return 2.0 * size**3 / min(seconds_of(lambda: left @ right) for _ in range(10))
 
 
 def stages(model: NyxModel, contents: Sequence[Content], workers: int) -> Runs:
@@ -145,11 +122,11 @@ def scaling(model: NyxModel, folder: Path, base: int, rounds: int) -> dict[str, 
         curves[name] = {}
         for value, contents in cases.items():
             files = as_files(contents, folder / f"{name} {value}")
-            seconds = take_turns({"ours": partial(model.encode_documents, files)}, rounds)["ours"]["median"]
+            seconds = interleaved({"ours": partial(model.encode_documents, files)}, rounds)["ours"]["seconds"]
             curves[name][str(value)] = round(len(files) / seconds, 2)
     files = as_files(documents(base, 4), folder / "processes")
-    taken = take_turns({str(count): partial(_on_cores, model, files, count) for count in (1, 2)}, rounds)
-    curves["cores"] = {count: round(len(files) / each["median"], 2) for count, each in taken.items()}
+    taken = interleaved({str(count): partial(_on_cores, model, files, count) for count in (1, 2)}, rounds)
+    curves["cores"] = {count: round(len(files) / each["seconds"], 2) for count, each in taken.items()}
     return curves
 
 
@@ -176,13 +153,13 @@ def compare(model: NyxModel, folder: Path, contents: list[Content], rounds: int)
     ours = model.encode_documents
     theirs = {f"bfloat16, batch {size}": rival(folder, torch.bfloat16, size) for size in BATCH_SIZES}
     theirs[DEFAULT] = rival(folder, torch.float32, 32)
-    again = as_files(repeated(contents, 8), folder / "repeated")
+    again = repeated(contents, 8)
     one = f"bfloat16, batch {BATCH_SIZES[0]}"
-    runs = {"ours": partial(ours, contents), **{name: partial(run, contents) for name, run in theirs.items()}}
+    runs: Runs = {"ours": partial(ours, contents), **{name: partial(run, contents) for name, run in theirs.items()}}
     runs |= {"ours, repeated": partial(ours, again), "rival, repeated": partial(theirs[one], again)}
-    taken = take_turns(runs, rounds)
-    best = min((name for name in theirs if name != DEFAULT), key=lambda name: taken[name]["median"])
-    seconds = {name: each["median"] for name, each in taken.items()}
+    taken = interleaved(runs, rounds)
+    best = min((name for name in theirs if name != DEFAULT), key=lambda name: taken[name]["seconds"])
+    seconds = {name: each["seconds"] for name, each in taken.items()}
     return {
         "seconds": taken,
         "rival's best": best,
@@ -214,11 +191,11 @@ def measure(folder: Path, dry: bool, rounds: int) -> dict[str, Any]:
     report["ours, together against alone"] = float(np.abs(model.encode_documents(contents) - alone).max())
     if not dry:
         report |= compare(model, checkpoint, contents, rounds)
-    parts = take_turns(
+    parts = interleaved(
         {"encode": partial(model.encode_documents, contents), **stages(model, contents, workers)}, rounds
     )
     rate = matrix_rate(torch.bfloat16)
-    seconds = {name: each["median"] for name, each in parts.items()}
+    seconds = {name: each["seconds"] for name, each in parts.items()}
     return report | {
         "parts": parts,
         "documents per second": round(len(rows) / seconds["encode"], 2),
@@ -242,15 +219,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     torch.set_num_threads(args.threads)
     with tempfile.TemporaryDirectory() as folder:
         report = measure(Path(folder), args.dry, args.rounds)
+    command = "python -m benchmarks.encode" + (" --dry" if args.dry else "")
     packages = ("torch", "transformers", "sentence-transformers", "pillow")
-    about = {
-        "command": "python -m benchmarks.encode" + (" --dry" if args.dry else ""),
-        "commit": subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip(),
-        "hardware": f"{platform.processor() or platform.machine()}, {args.threads} threads",
-        "versions": {package: version(package) for package in packages},
-        "load": round(os.getloadavg()[0], 1),
-    }
-    text = json.dumps(about | report, indent=1)
+    text = json.dumps(about(command, *packages) | {"threads": args.threads} | report, indent=1)
     print(text)  # noqa: T201
     output = args.output or (None if args.dry else RESULTS)
     if output:

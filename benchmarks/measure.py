@@ -6,6 +6,7 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -30,12 +31,21 @@ def about(command: str, *packages: str) -> dict[str, Any]:
 
 def interleaved(calls: dict[str, Callable[[], Any]], runs: int) -> dict[str, dict[str, float]]:
     """Time calls in turn, so that what else the machine does meets all alike: their median, least and most seconds."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for call in calls.values():
-        call()  # what only the first call does isn't timed
-    for _ in range(runs):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: {key: float(f"{of(each):.4g}") for key, of in SPREAD.items()} for name, each in seconds.items()}
+    return in_turn({name: partial(seconds_of, call) for name, call in calls.items()}, runs)
+
+
+def in_turn(clocks: dict[str, Callable[[], float]], runs: int) -> dict[str, dict[str, float]]:
+    """Let each say in turn how many seconds it took: the median, least and most of so many runs after a first one."""
+    for clock in clocks.values():
+        clock()  # what only the first run does isn't timed
+    taken = [{name: clock() for name, clock in clocks.items()} for _ in range(runs)]
+    return {
+        name: {key: float(f"{of([each[name] for each in taken]):.4g}") for key, of in SPREAD.items()}
+        for name in clocks
+    }
+
+
+def seconds_of(call: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start

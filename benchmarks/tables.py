@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from benchmarks import almanac
+from benchmarks import almanac, encode
 from benchmarks.studies import study
 
 ROOT = Path(__file__).parents[1]
@@ -97,6 +97,37 @@ def _searches(pages: str, rival: str, each: dict[str, Any]) -> list[Row]:
     return [*rows, (f"memory and building, {pages}", *held, ratio)]
 
 
+def encode_rows(results: dict[str, Any]) -> list[Row]:
+    """Compare encoding with sentence-transformers at its best batch size, and with its defaults."""
+    times, best = results["seconds"], results["rival's best"]
+    name = f"encode {results['documents']} mixed documents, {results['tokens']:,} tokens"
+    rows: list[Row] = []
+    for what, theirs, mine, ratio in (
+        (name, best, "ours", results["ratio to its best"]),
+        ("the same", encode.DEFAULT, "ours", results["ratio to its full defaults"]),
+        ("the same of 8 pictures in all", "rival, repeated", "ours, repeated", results["ratio, repeated pictures"]),
+    ):
+        rival = f"sentence-transformers, {theirs}: {_spread(times[theirs], 'seconds')}"
+        rows.append((what, rival, _spread(times[mine], "seconds"), f"{ratio:.1f}"))
+    return rows
+
+
+def train_step_rows(results: dict[str, Any]) -> list[Row]:
+    """Compare a step of training with sentence-transformers' at its fastest mini-batch, and their memory."""
+    rows: list[Row] = []
+    for vision, each in results["steps"].items():
+        size = each["rival's mini-batch"]
+        rival = f"sentence-transformers, mini-batch {size}: {_spread(each['rival'], 'seconds')}"
+        name = f"training step, {results['contents']} contents, vision {vision}"
+        rows.append((name, rival, _spread(each["ours"], "seconds"), f"{each['ours']['times as fast']:.1f}"))
+        peaks = results["memory"][vision]
+        count = max(peaks["rival"], key=int)
+        memory = [peaks[side][count]["peak"] for side in ("rival", "ours")]
+        figures = tuple(f"{peak:,.0f} MB" for peak in memory)
+        rows.append((f"its peak memory, {count} triplets", *figures, f"{memory[0] / memory[1]:.1f}"))
+    return rows
+
+
 def loss_rows(results: dict[str, Any]) -> list[Row]:
     """Compare the Matryoshka loss, at every shape, with sentence-transformers' at its best mini-batch."""
     rows: list[Row] = []
@@ -112,7 +143,7 @@ def loss_rows(results: dict[str, Any]) -> list[Row]:
 
 
 # What the table of speed shows, from which results; those that were never measured are left out.
-SPEED = {"search": search_rows, "loss": loss_rows}
+SPEED = {"encode": encode_rows, "train_step": train_step_rows, "search": search_rows, "loss": loss_rows}
 
 
 def speed_table(results: dict[str, dict[str, Any]]) -> str:

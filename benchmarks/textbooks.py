@@ -23,10 +23,10 @@ from dataset_builders.card import write_card
 from dataset_builders.schema import Chunk, QAPair, read_records, write_records
 from modeling_nyx.content_nyx import Content
 from nyx.bm25 import BM25
-from nyx.models import load_encoder
+from nyx.models import load_encoder, shown
 from nyx.ranking import top
 from train_scripts import mine_negatives, stage1
-from train_scripts.provenance import commit, hardware, shown
+from train_scripts.provenance import commit, hardware
 
 RESULTS = Path(__file__).parent / "results" / "textbooks.json"
 SHARES = {"validation": 0.1, "test": 0.2}

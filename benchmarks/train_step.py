@@ -11,24 +11,22 @@ the optimizer are in the time. Memory is the peak of a process of its own that t
 
 import argparse
 import json
-import os
-import platform
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import transformers
 from torch import Tensor
 from transformers import PrinterCallback, Trainer, TrainerCallback
 
 from benchmarks.encode_case import document, picture, write_checkpoint
+from benchmarks.measure import about, in_turn
 from dataset_builders.schema import Example
 from modeling_nyx import NyxModel
 from nyx.messages import to_messages
@@ -183,17 +181,10 @@ def race(folder: Path, examples: list[Example], frozen: bool, runs: int, rivals:
         best = min(tried, key=tried.__getitem__)
         report = {"rival's seconds at 16 triplets by mini-batch": tried, "rival's mini-batch": best}
         trainers["rival"] = rival_trainer(folder, examples, frozen, best)
-    for trainer in trainers.values():
-        step(trainer)
-    seconds: dict[str, list[float]] = {name: [] for name in trainers}
-    for _ in range(runs):
-        for name, trainer in trainers.items():
-            seconds[name].append(round(step(trainer), 3))
-    report |= {name: {"median seconds": statistics.median(each), "seconds": each} for name, each in seconds.items()}
+    times = in_turn({name: partial(step, trainer) for name, trainer in trainers.items()}, runs)
+    report |= times
     for name in OURS if rivals else ():
-        pairs = zip(seconds["rival"], seconds[name], strict=True)
-        ratios = sorted(round(theirs / ours, 2) for theirs, ours in pairs)
-        report[name] |= {"times as fast": statistics.median(ratios), "from": ratios[0], "to": ratios[-1]}
+        report[name] = times[name] | {"times as fast": round(times["rival"]["seconds"] / times[name]["seconds"], 2)}
     return report
 
 
@@ -257,17 +248,11 @@ def plot(curves: dict[str, Any], path: Path) -> None:
     pyplot.close(figure)
 
 
-def about(batch: list[Example], processor: Any) -> dict[str, Any]:
-    """Say what was run, on what."""
+def contents_of(batch: list[Example], processor: Any) -> dict[str, int]:
+    """Count what a step reads."""
     documents = [content for each in batch for content in (each.positives[0], each.negatives[0])]
     rows = processor.rows([each.query for each in batch], "query") + processor.rows(documents)
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
-    versions = {"torch": torch.__version__, "transformers": transformers.__version__}
     return {
-        "command": "python -m benchmarks.train_step",
-        "commit": commit,
-        "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}",
-        "versions": versions,
         "contents": len(rows),
         "tokens": sum(len(row.ids) for row in rows),
         "patches": sum(height * width for row in rows for height, width in row.grids),
@@ -276,11 +261,9 @@ def about(batch: list[Example], processor: Any) -> dict[str, Any]:
 
 def measure(folder: Path, count: int, runs: int, counts: Sequence[int], rivals: bool) -> dict[str, Any]:
     examples = triplets(count)
-    results = about(examples, NyxModel.from_pretrained(folder).processor)
+    results = about("python -m benchmarks.train_step", "torch", "transformers", "sentence-transformers")
+    results |= {"threads": torch.get_num_threads()} | contents_of(examples, NyxModel.from_pretrained(folder).processor)
     if rivals:
-        import sentence_transformers
-
-        results["versions"]["sentence-transformers"] = sentence_transformers.__version__
         results["the same in float32"] = compare_gradients(folder)
     states = {"trained": False, "frozen": True}
     results["steps"] = {name: race(folder, examples, frozen, runs, rivals) for name, frozen in states.items()}

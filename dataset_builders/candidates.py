@@ -1,7 +1,7 @@
 """What a retriever finds for each question, kept line by line, so that no question is searched for twice."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,49 +11,66 @@ from tqdm import tqdm
 
 from dataset_builders.corpus import Corpus
 from modeling_nyx.content_nyx import Content
-from nyx.ranking import top
+from nyx.ranking import top_by_dim
 
 CHUNKS = 1024
 QUERIES = 256
+
+# Returns the positions and scores of the best chunks for each query, each (queries, depth), best first.
+Search = Callable[[list[Content]], tuple[np.ndarray, np.ndarray]]
 
 
 def retrieve(
     path: Path,
     about: dict[str, Any],
     queries: Iterable[tuple[str, Content]],
-    corpus: Corpus,
-    load: Callable[[], Any],
-    depth: int,
+    ids: Sequence[str],
+    load: Callable[[], Search],
     total: int,
 ) -> None:
-    """Write the ids of the best `depth` chunks for each query, best first, as JSON lines.
+    """Write the ids and scores of the best chunks for each query, best first, as JSON lines.
 
     `about` says what they depend on. Lines that are there are kept if they are about the same, and begun anew
-    otherwise. `queries`: ids and contents; `total`: how many; `load`: returns the encoder, if it is needed.
+    otherwise. `queries`: ids and contents; `total`: how many; `ids`: the chunks'; `load`: returns the search, if it is
+    needed.
     """
     header = json.dumps(about, sort_keys=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     done = _done(path, header, total)
     if done == total:
         return
-    model = load()
-    documents, left = embed(corpus, model.encode_documents), islice(queries, done, None)
+    search, left = load(), islice(queries, done, None)
     with path.open("a") as file, tqdm(total=total, initial=done, desc="retrieve") as bar:
         while block := list(islice(left, QUERIES)):
-            found = top(model.encode_queries([content for _, content in block]), documents, depth)
-            for (query, _), row in zip(block, found, strict=True):
-                file.write(json.dumps({"id": query, "candidates": [corpus.ids[place] for place in row]}) + "\n")
+            positions, scores = search([content for _, content in block])
+            for (query, _), row, fits in zip(block, positions.tolist(), scores.tolist(), strict=True):
+                line = {"id": query, "candidates": [ids[place] for place in row], "scores": fits}
+                file.write(json.dumps(line) + "\n")
             file.flush()
             bar.update(len(block))
 
 
-def read_candidates(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """Yield each query's id and its candidates' ids, best first."""
+def nearest(encoder: Any, corpus: Corpus, depth: int) -> Search:
+    """Embed a corpus, and return the search for the `depth` chunks of greatest cosine."""
+    documents = embed(corpus, encoder.encode_documents)
+
+    def search(queries: list[Content]) -> tuple[np.ndarray, np.ndarray]:
+        vectors = encoder.encode_queries(queries)
+        return top_by_dim(vectors, documents, depth, [vectors.shape[1]])[vectors.shape[1]]
+
+    return search
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield what `retrieve` wrote of each query."""
     with path.open() as file:
         next(file)
-        for line in file:
-            found = json.loads(line)
-            yield found["id"], found["candidates"]
+        yield from map(json.loads, file)
+
+
+def read_candidates(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield each query's id and its candidates' ids, best first."""
+    return ((line["id"], line["candidates"]) for line in read_lines(path))
 
 
 def _done(path: Path, header: str, total: int) -> int:

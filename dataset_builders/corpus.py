@@ -25,7 +25,7 @@ class Corpus:
 
     def __init__(self, mapped: mmap.mmap) -> None:
         table = pa.ipc.open_file(pa.py_buffer(mapped)).read_all()
-        self._mapped, self._column, self._given = mapped, table["content"], 0
+        self._mapped, self._column, self._sources, self._given = mapped, table["content"], table["source"], 0
         self.ids: list[str] = table["id"].to_pylist()
         self.documents: dict[str, str] = dict(zip(self.ids, table["document_id"].to_pylist(), strict=True))
         self._places = {chunk: place for place, chunk in enumerate(self.ids)}
@@ -47,6 +47,11 @@ class Corpus:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @cached_property
+    def sources(self) -> list[str]:
+        """Where each chunk is from."""
+        return self._sources.to_pylist()
 
     @cached_property
     def keys(self) -> list[str]:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 from dataset_builders.corpus import Corpus
 from dataset_builders.feedback_statistics import FeedbackStatistics
+from dataset_builders.options import with_options
 from dataset_builders.schema import Preference, QAPair
-from modeling_nyx.content_nyx import Content, to_content
+from modeling_nyx.content_nyx import Content
 from nyx.conversations import Conversation
 from nyx.engines import ReaderError
 from nyx.metrics import accuracy, exact_match, mean, token_f1
@@ -60,9 +61,7 @@ class FeedbackRule:
 
     def query(self, pair: QAPair) -> Content:
         """Return what is searched for: the question, and its options if one of them is the answer (paper's form)."""
-        if self.metric != "option":
-            return pair.question
-        return to_content(["Question: ", *pair.question, f"\nChoices: {', '.join(pair.options)}"])
+        return with_options(pair) if self.metric == "option" else pair.question
 
     def starts(self, found: int) -> list[int]:
         """Return where windows start among `found` candidates; the last one is never left out."""

@@ -43,37 +43,49 @@ def read_corpus(rows: Iterable[Row], images: Path, dropped: Dropped) -> Iterator
     """Read `corpus.json`'s rows as chunks, each a document of its own; the same content twice is one chunk."""
     seen: set[str] = set()
 
-    def chunk(row: Row, source: str) -> Chunk:
-        content = _content(row["text"], row["images"], images)
-        key = content_id(content)
-        if key in seen:
-            raise ValueError(f"chunk {key} came before")
-        seen.add(key)
-        return Chunk(id=key, document_id=key, source=source, content=content)
+    def once(row: Row, source: str) -> Chunk:
+        found = chunk(row, images, source)
+        if found.id in seen:
+            raise ValueError(f"chunk {found.id} came before")
+        seen.add(found.id)
+        return found
 
-    return _read(rows, CORPUS, chunk, dropped)
+    return _read(rows, CORPUS, once, dropped)
 
 
 def read_questions(rows: Iterable[Row], images: Path, dropped: Dropped) -> Iterator[QAPair]:
     """Read questions; the gold chunk's id is that which `read_corpus` gives the same content."""
+    return _read(rows, QUESTION, lambda row, _: question(row, images), dropped)
 
-    def question(row: Row, source: str) -> QAPair:
-        asked = _content(row["qry"], row["qry_image_path"], images)
-        gold = _content(row["pos_text"], row["pos_image_path"], images)
-        choices, right = list(row["choices"]), row["right_choice"]
-        if not 0 <= right < len(choices):
-            raise ValueError(f"right_choice is {right}, but there are {len(choices)} choices")
-        return QAPair(
-            id=_id(asked, [row["ans"]], gold),
-            question=asked,
-            answers=[row["ans"]],
-            options=choices,
-            correct_option=right,
-            gold_ids=[content_id(gold)],
-            modality="mixed" if any(item["type"] == "image" for item in [*asked, *gold]) else "text",
-        )
 
-    return _read(rows, QUESTION, question, dropped)
+def nyxqa(row: Row, images: Path) -> list[Chunk | QAPair]:
+    """Read a row of `corpus.json`, or of a file of questions. Raises `ValueError` if it cannot be used."""
+    return [question(row, images) if "qry" in row else chunk(row, images, "NyxQA")]
+
+
+def chunk(row: Row, images: Path, source: str) -> Chunk:
+    """Read a row of `corpus.json`: a document of its own. Raises `ValueError` if it cannot be used."""
+    content = _content(row["text"], row["images"], images)
+    key = content_id(content)
+    return Chunk(id=key, document_id=key, source=source, content=content)
+
+
+def question(row: Row, images: Path) -> QAPair:
+    """Read a question with its options. Raises `ValueError` if it cannot be used."""
+    asked = _content(row["qry"], row["qry_image_path"], images)
+    gold = _content(row["pos_text"], row["pos_image_path"], images)
+    choices, right = list(row["choices"]), row["right_choice"]
+    if not 0 <= right < len(choices):
+        raise ValueError(f"right_choice is {right}, but there are {len(choices)} choices")
+    return QAPair(
+        id=_id(asked, [row["ans"]], gold),
+        question=asked,
+        answers=list(dict.fromkeys([row["ans"], choices[right]])),
+        options=choices,
+        correct_option=right,
+        gold_ids=[content_id(gold)],
+        modality="mixed" if any(item["type"] == "image" for item in [*asked, *gold]) else "text",
+    )
 
 
 def read_triplets(rows: Iterable[Row], images: Path, dropped: Dropped) -> Iterator[Example]:

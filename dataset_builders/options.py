@@ -7,7 +7,8 @@ from typing import Any
 from dataset_builders.asking import Rejected, asked
 from dataset_builders.filters import Draft
 from dataset_builders.prompts import DISTRACTORS, ask_distractors
-from modeling_nyx.content_nyx import Content
+from dataset_builders.schema import QAPair
+from modeling_nyx.content_nyx import Content, to_content
 from nyx.conversations import Conversation
 from nyx.metrics import normalize
 
@@ -37,6 +38,13 @@ def distinct(options: Iterable[str], answer: str) -> list[str]:
             seen.add(normalize(option))
             kept.append(option)
     return kept
+
+
+def with_options(pair: QAPair) -> Content:
+    """Return a question as a query that has its options too, in the paper's form."""
+    if not pair.options:
+        return pair.question
+    return to_content(["Question: ", *pair.question, f"\nChoices: {', '.join(pair.options)}"])
 
 
 def arrange(answer: str, wrong: list[str], seed: str) -> tuple[list[str], int]:

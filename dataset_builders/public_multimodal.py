@@ -24,15 +24,38 @@ def scienceqa(row: Row) -> list[Record]:
 
     `image`, `question`, `hint` (asked with it), `choices`, `answer` (which of them), `subject` (the kind), `lecture`.
     """
+    lectures = scienceqa_lecture(row)
+    gold = [lecture.id for lecture in lectures]
+    answer = _chosen(row)
+    return [*lectures, asked(_science_question(row), [answer], gold, kind=row["subject"], options=row["choices"])]
+
+
+def scienceqa_lecture(row: Row) -> list[Chunk]:
+    """Read the lecture of a row of ScienceQA, a chunk whose source is `lecture`, if there is one."""
+    lecture = (row["lecture"] or "").strip()
+    return [_alone("lecture", to_content(lecture))] if lecture else []
+
+
+def scienceqa_example(row: Row) -> list[Chunk]:
+    """Read a row of ScienceQA as documents: its lecture, and, solved, itself, a chunk whose source is `example`."""
+    solved = f"\nChoices: {', '.join(row['choices'])}\nAnswer: {_chosen(row)}\n{row['solution'] or ''}".rstrip()
+    return [*scienceqa_lecture(row), _alone("example", to_content([*_science_question(row), solved]))]
+
+
+def _alone(source: str, content: Content) -> Chunk:
+    key = content_id(content)
+    return Chunk(key, document_id=key, source=source, content=content)
+
+
+def _science_question(row: Row) -> Content:
     pictures = [inline(row["image"])] if row["image"] is not None else []
-    question = to_content([*pictures, f"{row['hint'] or ''}\n{row['question']}".strip()])
+    return to_content([*pictures, f"{row['hint'] or ''}\n{row['question']}".strip()])
+
+
+def _chosen(row: Row) -> str:
     if not 0 <= row["answer"] < len(row["choices"]):
         raise ValueError(f"answer {row['answer']} of {len(row['choices'])} choices")
-    answer, lecture = row["choices"][row["answer"]], (row["lecture"] or "").strip()
-    key = content_id(to_content(lecture)) if lecture else ""
-    chunks: list[Record] = [Chunk(key, document_id=key, source="lecture", content=to_content(lecture))] if key else []
-    gold = [key] if key else []
-    return [*chunks, asked(question, [answer], gold, kind=row["subject"], options=row["choices"])]
+    return row["choices"][row["answer"]]
 
 
 def multimodalqa(row: Row, images: Path) -> list[Record]:
@@ -70,13 +93,13 @@ def mme5(row: Row, images: Path) -> list[Example]:
     `qry`, `qry_image_path`, `pos_text`, `pos_image_path`, `neg_text`, `neg_image_path`: paths are empty where there is
     no picture; the last two are aligned lists, or their spelling in Python. The query holds its own instruction.
     """
-    query = _marked(row["qry"], row["qry_image_path"], images)
-    positive = _marked(row["pos_text"], row["pos_image_path"], images)
+    query = marked(row["qry"], row["qry_image_path"], images)
+    positive = marked(row["pos_text"], row["pos_image_path"], images)
     texts, names = _list(row["neg_text"]), _list(row["neg_image_path"])
     if len(texts) != len(names):
         raise ValueError(f"{len(texts)} neg_text but {len(names)} neg_image_path")
     pairs = [(text, name) for text, name in zip(texts, names, strict=True) if text.strip() or name]
-    negatives = [_marked(text, name, images) for text, name in pairs]
+    negatives = [marked(text, name, images) for text, name in pairs]
     return [
         Example(
             id=content_id([*query, *positive]),
@@ -99,7 +122,7 @@ def _list(value: Any) -> Sequence[str]:
     return values
 
 
-def _marked(text: str, name: str, images: Path) -> Content:
+def marked(text: str, name: str, images: Path) -> Content:
     """Put the picture where the mark is, or first without one; a mark without a picture is left out (paper 3)."""
     before, mark, after = text.partition(MARK)
     if not name:

@@ -17,9 +17,9 @@ from datasets import load_dataset
 from tqdm import tqdm
 
 from dataset_builders.card import SPLITS
-from dataset_builders.official import TRIPLET, triplet
+from dataset_builders.official import TRIPLET, nyxqa, triplet
 from dataset_builders.public_multimodal import mme5, multimodalqa, scienceqa
-from dataset_builders.public_text import Row, bamboogle, hotpotqa, human_question, musique
+from dataset_builders.public_text import Row, answered, bamboogle, hotpotqa, human_question, musique
 from dataset_builders.schema import Chunk, Dropped, Example, QAPair
 from nyx.records import record_writer
 
@@ -28,7 +28,8 @@ from nyx.records import record_writer
 class PublicSet:
     """Where a set lies, which columns its rows must have, and the function that makes records of one.
 
-    `files` are read from a folder instead of the Hub; with `pictures` rows only name pictures, which lie in a folder.
+    `files` are read from a folder: JSON lines, compressed, or a JSON list. With `pictures` rows only name pictures,
+    which lie in a folder.
     """
 
     records: Callable[..., Iterable[Any]]
@@ -48,6 +49,7 @@ def text_pair(row: Row) -> list[Example]:
 
 HOTPOT = ("id", "question", "answer", "type", "context", "supporting_facts")
 MME5 = ("qry", "qry_image_path", "pos_text", "pos_image_path", "neg_text", "neg_image_path")
+NYXQA = ("corpus.json", "{split}.json")
 MMQA = ("MMQA_texts.jsonl.gz", "MMQA_tables.jsonl.gz", "MMQA_images.jsonl.gz", "MMQA_{split}.jsonl.gz")
 
 PUBLIC_SETS = {
@@ -63,11 +65,13 @@ PUBLIC_SETS = {
         ("image", "question", "hint", "choices", "answer", "subject", "lecture"),
         "derek-thomas/ScienceQA",
     ),
+    "nyxqa": PublicSet(nyxqa, (), files=NYXQA, pictures=True),
     "multimodalqa": PublicSet(multimodalqa, (), files=MMQA, pictures=True),
     "mmeb": PublicSet(mme5, MME5, "intfloat/mmE5-MMEB-hardneg", pictures=True),
     "mme5-synthetic": PublicSet(mme5, MME5, "intfloat/mmE5-synthetic", "Retrieval", pictures=True),
     "nyx-t2t": PublicSet(text_pair, TRIPLET, "SnowNation/Nyx-T2T-Data", "hotpotqa"),
     "human-questions": PublicSet(human_question, ("question", "question_images", "options", "answer", "gold_doc_id")),
+    "questions": PublicSet(answered, ("question", "answers")),
 }
 PLACES: dict[type, str] = {Chunk: "corpus", QAPair: "qa", Example: "triplets"}
 BUILDERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json"}
@@ -85,7 +89,7 @@ def read_rows(public: PublicSet, split: str, source: str = "", config: str = "")
                 f"{source or 'The source'} lacks {', '.join(missing)}. Name the folder of the set's files."
             )
         # Not through Arrow: answers are numbers and texts in one column.
-        return chain.from_iterable(map(_json_lines, paths))
+        return chain.from_iterable(map(_json_rows, paths))
     place, name = source or public.repository, config or public.config
     if not place:
         raise ValueError("This set lies in no repository. Name the file as its source.")
@@ -100,34 +104,66 @@ def read_rows(public: PublicSet, split: str, source: str = "", config: str = "")
     return iter(rows.decode(False) if rows.features else rows)
 
 
-def _json_lines(path: Path) -> Iterator[Row]:
+def _json_rows(path: Path) -> Iterator[Row]:
+    if path.suffix == ".json":
+        yield from json.loads(path.read_text(encoding="utf-8"))
+        return
     with gzip.open(path, "rt", encoding="utf-8") as file:
         for line in file:
             yield json.loads(line)
 
 
-def to_records(rows: Iterable[Row], public: PublicSet, images: Path | None, dropped: Dropped) -> Iterator[Any]:
-    """Yield the records of every row; a chunk that occurs in several rows comes once.
+def records_by_row(
+    rows: Iterable[Row], public: PublicSet, images: Path | None, dropped: Dropped
+) -> Iterator[list[Any]]:
+    """Yield the records of every row that can be used.
 
     Raises `ValueError` if a row lacks a column, or if there is no folder for pictures that rows name.
     """
     if public.pictures and images is None:
         raise ValueError("The rows only name their pictures. Say with `images` below which folder they lie.")
-    seen: set[str] = set()
     for number, row in enumerate(rows):
         if missing := [name for name in public.columns if name not in row]:
             raise ValueError(f"Row {number} lacks {missing}; it has {sorted(row)}.")
         try:
-            made = list(public.records(row, images) if public.pictures else public.records(row))
+            yield list(public.records(row, images) if public.pictures else public.records(row))
         except (ValueError, TypeError, AttributeError, LookupError) as error:  # null, too, where a set has none
             dropped(f"row {number}", f"no {error}" if isinstance(error, KeyError) else str(error))
-            continue
-        for record in made:
-            if not isinstance(record, Chunk):
-                yield record
-            elif record.id not in seen:
-                seen.add(record.id)
-                yield record
+
+
+def each_once(groups: Iterable[Iterable[Any]]) -> Iterator[Any]:
+    """Yield the records of all rows; a chunk that occurs in several rows comes once."""
+    seen: set[str] = set()
+    for record in chain.from_iterable(groups):
+        if isinstance(record, Chunk):
+            if record.id in seen:
+                continue
+            seen.add(record.id)
+        yield record
+
+
+def to_records(rows: Iterable[Row], public: PublicSet, images: Path | None, dropped: Dropped) -> Iterator[Any]:
+    """Yield the records of every row, each chunk once (`records_by_row`)."""
+    return each_once(records_by_row(rows, public, images, dropped))
+
+
+def write_parts(records: Iterable[Any], folder: Path, split: str) -> Counter[str]:
+    """Write records of several kinds into a dataset folder, and return how many came into each of its parts.
+
+    Each file appears whole, or, if anything fails, none does. Raises `ValueError` if there is no record.
+    """
+    counts: Counter[str] = Counter()
+    with ExitStack() as files:
+        write: dict[type, Callable[[Any], None]] = {}
+        for record in records:
+            kind = type(record)
+            if kind not in write:
+                write[kind] = files.enter_context(record_writer(folder / PLACES[kind] / f"{split}.parquet", kind))
+            write[kind](record)
+            counts[PLACES[kind]] += 1
+        if not counts:
+            raise ValueError("No row can be used.")
+    return counts
 
 
 def convert(
@@ -141,22 +177,11 @@ def convert(
     images: Path | None = None,
     limit: int | None = None,
 ) -> Counter[str]:
-    """Write a split's records into a dataset folder, and return how many came into each of its parts.
+    """Write a split's records into a dataset folder (`write_parts`).
 
-    Each file appears whole, or, if anything fails, none does. Raises `ValueError` if nothing can be used.
+    Raises `ValueError` if nothing can be used.
     """
     if split not in SPLITS:
         raise ValueError(f"Unknown split {split!r}; expected one of {', '.join(SPLITS)}.")
     rows = tqdm(islice(read_rows(public, split, source, config), limit), desc="rows")
-    counts: Counter[str] = Counter()
-    with ExitStack() as files:
-        write: dict[type, Callable[[Any], None]] = {}
-        for record in to_records(rows, public, images, dropped):
-            kind = type(record)
-            if kind not in write:
-                write[kind] = files.enter_context(record_writer(folder / PLACES[kind] / f"{split}.parquet", kind))
-            write[kind](record)
-            counts[PLACES[kind]] += 1
-        if not counts:
-            raise ValueError("No row can be used.")
-    return counts
+    return write_parts(to_records(rows, public, images, dropped), folder, split)

@@ -101,6 +101,21 @@ def bamboogle(row: Row) -> list[Record]:
     return [asked(to_content(row["Question"]), [row["Answer"]], [])]
 
 
+def answered(row: Row) -> list[Record]:
+    """Read a question with its answers, and, where there are any, the paragraphs that it came with.
+
+    `question`, `answers`, and, where there are such columns, `id`, `type` (the kind), `paragraphs` (`title`, `text`,
+    `is_gold`).
+    """
+    paragraphs = row.get("paragraphs") or ()
+    chunks = [passage(each["title"], each["text"]) for each in paragraphs]
+    gold = [chunk.id for chunk, each in zip(chunks, paragraphs, strict=True) if each["is_gold"]]
+    if isinstance(row["answers"], str):
+        raise ValueError(f"answers is a text, {row['answers']!r:.50}; expected a list")
+    name, kind = row.get("id") or "", row.get("type") or ""
+    return [*chunks, asked(to_content(row["question"]), row["answers"], gold, name=name, kind=kind)]
+
+
 def human_question(row: Row) -> list[Record]:
     """Read a question that people asked about a document: the document is its gold.
 

@@ -8,7 +8,9 @@ import numpy as np
 
 from dataset_builders.candidates import embed
 from dataset_builders.corpus import Corpus
+from modeling_nyx import load_image
 from modeling_nyx.content_nyx import Content, text_of
+from modeling_nyx.modeling_nyx import truncate
 from nyx.index import MANIFEST, Index, read_manifest
 from nyx.messages import to_messages
 from nyx.models import fingerprint, load_encoder
@@ -36,6 +38,57 @@ class Cosines:
     def scores(self, queries: Sequence[Content]) -> np.ndarray:
         return self._encode(queries) @ self._documents.T
 
+    def truncated(self, dim: int) -> "Cosines":
+        """Compare the first `dim` values alone."""
+        return Cosines(lambda queries: truncate(self._encode(queries), dim), truncate(self._documents, dim))
+
+
+class Encoder(Protocol):
+    """Whatever embeds contents, as unit vectors."""
+
+    def encode_queries(self, contents: Sequence[Content]) -> np.ndarray: ...
+
+    def encode_documents(self, contents: Sequence[Content]) -> np.ndarray: ...
+
+
+class SentenceEncoder:
+    """A SentenceTransformer as an encoder.
+
+    One of messages takes any mixture. Any other takes the words, and a lone picture if it knows pictures (CLIP).
+    """
+
+    def __init__(self, name: str) -> None:
+        try:
+            from sentence_transformers import SentenceTransformer
+        except ImportError as error:
+            raise ImportError(
+                f"{SENTENCE_TRANSFORMER}{name} needs sentence-transformers: pip install 'sentence-transformers>=6'"
+            ) from error
+        self._model = SentenceTransformer(name)
+
+    def encode_queries(self, contents: Sequence[Content]) -> np.ndarray:
+        return self._encode(self._model.encode_query, contents)
+
+    def encode_documents(self, contents: Sequence[Content]) -> np.ndarray:
+        return self._encode(self._model.encode_document, contents)
+
+    def _encode(self, encode: Callable[..., np.ndarray], contents: Sequence[Content]) -> np.ndarray:
+        """Embed words and pictures in calls of their own: a batch is of one kind."""
+        spelled = [self._spell(content) for content in contents]
+        vectors: dict[int, np.ndarray] = {}
+        for kind in dict.fromkeys(map(type, spelled)):
+            places = [place for place, each in enumerate(spelled) if type(each) is kind]
+            found = encode([spelled[place] for place in places], normalize_embeddings=True)
+            vectors |= dict(zip(places, found, strict=True))
+        return np.stack([vectors[place] for place in range(len(spelled))])
+
+    def _spell(self, content: Content) -> Any:
+        if self._model.supports("message"):
+            return to_messages(content)
+        if len(content) == 1 and content[0]["type"] == "image" and self._model.supports("image"):
+            return load_image(content[0]["image"])
+        return text_of(content)
+
 
 def open_retriever(name: str, corpus: Corpus) -> Retriever:
     """Make the retriever that `name` stands for (`NAMES`) ready to score a corpus.
@@ -47,15 +100,20 @@ def open_retriever(name: str, corpus: Corpus) -> Retriever:
         from nyx.bm25 import BM25
 
         return BM25([_words(corpus.contents([chunk])[0]) for chunk in corpus.ids])
-    if name.startswith(SENTENCE_TRANSFORMER):
-        return _sentence_transformer(name.removeprefix(SENTENCE_TRANSFORMER), corpus)
     if (Path(name) / MANIFEST).is_file():
         return _index(Path(name), corpus)
+    encoder = open_encoder(name)
+    return Cosines(encoder.encode_queries, embed(corpus, encoder.encode_documents))
+
+
+def open_encoder(name: str) -> Encoder:
+    """Load a Nyx model or a SentenceTransformer; raises `ValueError` for any other."""
+    if name.startswith(SENTENCE_TRANSFORMER):
+        return SentenceEncoder(name.removeprefix(SENTENCE_TRANSFORMER))
     try:
-        encoder = load_encoder(name)
+        return load_encoder(name)
     except ValueError as error:
         raise ValueError(f"{error} A retriever is one of: {NAMES}.") from error
-    return Cosines(encoder.encode_queries, embed(corpus, encoder.encode_documents))
 
 
 def retriever_facts(name: str) -> dict[str, str]:
@@ -79,19 +137,3 @@ def _index(folder: Path, corpus: Corpus) -> Cosines:
             f"{folder} lacks {len(missing)} of {len(corpus)} chunks, {missing[0]} first. Add them with `nyx index`."
         )
     return Cosines(load_encoder(name).encode_queries, index.vectors[[places[chunk] for chunk in corpus.ids]])
-
-
-def _sentence_transformer(name: str, corpus: Corpus) -> Cosines:
-    try:
-        from sentence_transformers import SentenceTransformer
-    except ImportError as error:
-        raise ImportError(
-            f"{SENTENCE_TRANSFORMER}{name} needs sentence-transformers: pip install 'sentence-transformers>=6'"
-        ) from error
-    model = SentenceTransformer(name)
-    # A model of texts reads the words, as BM25 does.
-    spell: Callable[[Content], Any] = to_messages if model.supports("message") else text_of
-    return Cosines(
-        lambda queries: model.encode_query([spell(query) for query in queries], normalize_embeddings=True),
-        embed(corpus, lambda contents: model.encode_document(list(map(spell, contents)), normalize_embeddings=True)),
-    )

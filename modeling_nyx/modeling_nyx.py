@@ -221,10 +221,10 @@ class NyxMixin:
     ) -> np.ndarray:
         """Embed queries, in any spelling of content: float32 (contents, dim), unit norm, in the order given.
 
-        A vector doesn't depend on the other contents: on a CPU it is the same to the bit. A picture that occurs in
-        several is encoded once. `batch_tokens`: how many tokens go together, by default as suits the device.
-        `workers`: on a CPU threads that encode, one core each, by default as many as torch has; else processes that
-        decode pictures, 0 for none.
+        A vector doesn't depend on the other contents: on a CPU, in torch's default precision of products, it is the
+        same to the bit. A picture that occurs in several is encoded once. `batch_tokens`: how many tokens go together,
+        by default as suits the device. `workers`: on a CPU threads that encode, one core each, by default as many as
+        torch has; else processes that decode pictures, 0 for none.
 
         Raises `ValueError` (`BadImage` for pictures) naming the item that cannot be read, before any is encoded
         unless it is a picture that is broken behind its header. Given `errors`, such items are put there by index

@@ -66,3 +66,8 @@ def fingerprint(name: str | Path) -> str:
             with path.open("rb") as file:
                 digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
+
+
+def shown(name: str | Path) -> str:
+    """Name a folder or repository without saying where on this machine it lies."""
+    return Path(name).name if Path(name).is_absolute() else str(name)

@@ -12,10 +12,7 @@ A task's row is text, a picture, or both, the picture first; a row with a column
 Parquet has it) is embedded as that, in its order. MTEB downloads its data on first use and keeps results in
 `~/.cache/mteb`. Queries get the checkpoint's own instruction.
 
-MMEB is not among MTEB's benchmarks; it runs in its own repository, TIGER-Lab/VLM2Vec. Its rows mark pictures by
-`<|image_1|>`, which the paper's data spell `<|image|>`, and carry their instruction, so that a row is embedded by
-
-    model.encode_documents([{"text": text.replace("<|image_1|>", "<|image|>"), "images": pictures}])
+MMEB is not among MTEB's benchmarks; `evaluation.mmeb` makes tasks of its rows, which bring their own instruction.
 """
 
 from pathlib import Path
@@ -44,9 +41,15 @@ class MTEBEncoder:
         device: str | None = None,
         truncate_dim: int | None = None,
         batch_tokens: int | None = None,
+        query_instruction: str | None = None,
     ) -> None:
-        """Load a folder or a repository; `truncate_dim` and `batch_tokens` are `encode_queries`'."""
+        """Load a folder or a repository; `truncate_dim` and `batch_tokens` are `encode_queries`'.
+
+        `query_instruction` stands in place of the checkpoint's own.
+        """
         self.model = load_encoder(model_name, revision)
+        if query_instruction is not None:
+            self.model.processor.query_instruction = query_instruction
         if device is not None:
             self.model.to(device)
         self.truncate_dim, self.batch_tokens = truncate_dim, batch_tokens

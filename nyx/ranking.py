@@ -49,6 +49,13 @@ def top_by_dim(
     return {dim: (found.positions, found.scores) for dim, found in best.items()}
 
 
+def best(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return positions and scores of the best k of every row, best first; of equal ones the first comes first."""
+    found = _Best(len(scores), min(k, scores.shape[1]))
+    found.add(scores.astype(np.float32), 0)
+    return found.positions, found.scores
+
+
 class _Best:
     """The best k documents so far of every query, best first."""
 

@@ -82,7 +82,8 @@ def image_bytes(image: Any) -> bytes:
     return Path(image).read_bytes()
 
 
-def _to_row(content: Content) -> list[dict[str, Any]]:
+def as_row(content: Content) -> list[dict[str, Any]]:
+    """Spell a content as Parquet holds it: every item has all keys, pictures are bytes."""
     return [
         {"type": "text", "text": item["text"], "image": None}
         if item["type"] == "text"
@@ -95,10 +96,10 @@ def _row(record: Any) -> dict[str, Any]:
     row = {each.name: getattr(record, each.name) for each in dataclasses.fields(record)}
     for name in CONTENTS:
         if name in row:
-            row[name] = _to_row(row[name])
+            row[name] = as_row(row[name])
     for name in CONTENT_LISTS:
         if name in row:
-            row[name] = [_to_row(content) for content in row[name]]
+            row[name] = [as_row(content) for content in row[name]]
     return row
 
 

@@ -11,17 +11,18 @@ from rich.table import Table
 from dataset_builders.card import SPLITS
 from dataset_builders.nyxqa import build
 from dataset_builders.one_run import one_run
+from dataset_builders.page_chunks import CutRule
 from dataset_builders.pairs import QARule
 from dataset_builders.questions import MODALITIES
 from dataset_builders.questions_report import Report
 from dataset_builders.retrievers import BM25_NAME, NAMES
 from dataset_builders.schema import Chunk, features
+from nyx.models import shown
 from nyx.reader import Reader
-from nyx_cli.ingest import ingest_command
+from nyx_cli.ingest import ingest
 from nyx_cli.output import Json, tell
 from train_scripts.mine_negatives import MiningArguments
 from train_scripts.mine_negatives import run as mine
-from train_scripts.provenance import shown
 
 DEFAULTS = QARule()
 NONE = "none"
@@ -67,7 +68,8 @@ def build_qa_command(
     with one_run(output):
         made = output / "chunks.parquet"
         if ingested := not _holds_chunks(Path(source)):
-            ingest_command(source, made, tokenizer=tokenizer, as_json=as_json)
+            words, _ = ingest(source, made, CutRule(tokenizer=tokenizer))
+            typer.echo(words, err=as_json)
         report = build(made if ingested else Path(source), output, answering, name, rule, show_progress=True)
         if ingested:
             made.unlink()

@@ -1,68 +1,72 @@
-"""`nyx evaluate`: a dataset of questions and a retriever → how good it is, and what it is worth to a reader."""
+"""`nyx evaluate`: benchmarks, retrievers and readers → how good a retriever is, and what it is worth to a reader."""
 
-import json
-import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from dataset_builders.retrievers import BM25_NAME
-from nyx.bm25 import BM25
-from nyx.models import load_encoder
-from nyx.ranking import top
+from dataset_builders.one_run import one_run
+from evaluation.benchmark import Benchmark
+from evaluation.protocol import Evaluation, Options, Settings, parse_documents
+from evaluation.systems import SYSTEMS
+from evaluation.tables import as_rich, summarise, told
 from nyx.reader import Reader
 from nyx_cli.output import Json, tell
-from train_scripts.evaluation import DEPTH, Guide, dimension_rows, encode, retriever_row
 
 
 def evaluate_command(
-    dataset: Annotated[Path, typer.Argument(help="dataset folder with corpus and qa")],
-    model: Annotated[str, typer.Option("--model", "-m", help=f"encoder: a folder or name; or {BM25_NAME}")],
+    benchmarks: Annotated[list[Path], typer.Argument(help="dataset folders with corpus and qa")],
+    model: Annotated[list[str], typer.Option("--model", "-m", help=f"what retrieves: {SYSTEMS}")],
     reader: Annotated[
-        str, typer.Option("--reader", "-r", help="also let it answer from the first document: a folder or URL#MODEL")
-    ] = "",
+        list[str] | None, typer.Option("--reader", "-r", help="also let it answer: a folder or name, or URL#MODEL")
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="folder of rankings, answers and records")] = Path(
+        "runs/evaluation"
+    ),
     split: Annotated[str, typer.Option(help="whose questions, and whose corpus")] = "test",
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON file of all figures")] = None,
+    documents: Annotated[
+        str, typer.Option(help="how many the reader is given: 3, or by source as lecture=1,example=2; 1 unless named")
+    ] = "",
+    words: Annotated[int, typer.Option(min=0, help="the longest those may be together; 0: whole")] = 0,
+    options: Annotated[Options, typer.Option(help="how the reader is shown a question's options")] = "texts",
+    options_in_query: Annotated[
+        bool, typer.Option("--options-in-query", help="search for the question with its options")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Score a retriever on a dataset's questions: Recall, MRR, nDCG.
+    """Score retrievers on benchmarks: Recall, MRR, nDCG, and with a reader its answers, all with 95 % intervals.
 
-    Each dimension that it was trained for is scored too, and with a reader its answers from the first document.
+    Of several retrievers every one is compared with the first, question by question. Run it again to go on after an
+    interruption: nothing is searched for or answered twice.
 
-        nyx evaluate runs/demo/nyxqa --model runs/demo/stage2 --reader dataset_builders/almanac_vlm
+        nyx evaluate runs/demo/nyxqa --model runs/demo/stage2 --model bm25 --reader dataset_builders/almanac_vlm
 
-        nyx evaluate runs/demo/nyxqa --model bm25 --split validation -o bm25.json
+        nyx evaluate runs/demo/nyxqa --model bm25 --split validation -o runs/bm25
+
+        nyx evaluate runs/demo/nyxqa -m runs/demo/stage2 -m runs/demo/stage2@32 -m apart:runs/demo/apart --json
+
+        nyx evaluate runs/demo/nyxqa -m gold -m random -m none --reader http://localhost:8000/v1 --documents 2
     """
-    guide = Guide.read(dataset, split)
-    if not guide.questions:
-        raise ValueError(f"{dataset} has no questions in {split}.")
-    rows: list[dict[str, Any]] = []
-    if model == BM25_NAME:
-        positions, _ = BM25(guide.documents).search(guide.queries, DEPTH)
-    else:
-        encoder = load_encoder(model)
-        queries, documents = encode(encoder, guide)
-        positions = top(queries, documents, DEPTH)
-        rows = dimension_rows(guide, queries, documents, encoder.config.matryoshka_dimensions or ())
-    scores = {"retriever": model, **guide.retrieval(positions)}
-    if reader:
-        cache = dataset / "qa" / "answers.sqlite"
-        scores, _ = retriever_row(model, guide, positions, Reader.open(reader, cache=cache))
-    report = {"split": split, "questions": len(guide.questions), **scores, "dimensions": rows}
-    if output is not None:
-        aside = output.with_name(f".{output.name}.{os.getpid()}.partial")
-        aside.write_text(json.dumps(report, indent=1) + "\n")
-        os.replace(aside, output)
+    settings = Settings(parse_documents(documents) if documents else None, words, options, options_in_query)
+    opened = [Benchmark.open(folder, split) for folder in benchmarks]
+    output.mkdir(parents=True, exist_ok=True)
+    with one_run(output):
+        readers = {name: Reader.open(name, cache=output / "answers.sqlite") for name in reader or ()}
+        found = [
+            records
+            for benchmark in opened
+            for evaluation in [Evaluation(benchmark, settings, output)]
+            for name in dict.fromkeys(model)
+            for records in evaluation.run(name, readers)
+        ]
+    tables = summarise(found)
     if as_json:
-        tell("", report, as_json)
+        tell("", {"tables": tables}, as_json)
         return
     console = Console()
-    table = Table(
-        "", *[model, *(f"{row['dim']} dimensions" for row in rows)], title=f"{len(guide.questions)} questions"
-    )
-    for name in (name for name, value in scores.items() if isinstance(value, float)):
-        table.add_row(name, *(f"{row[name]:.3f}" if name in row else "–" for row in (scores, *rows)))
-    console.print(table)
+    for table in tables:
+        console.print(as_rich(table))
+        for sentence in told(table):
+            console.print(sentence, markup=False, highlight=False)
+    console.print(f"Records: {output / 'records'} · next: nyx report {output}", markup=False, highlight=False)

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from tqdm import tqdm
@@ -50,6 +50,28 @@ def ingest_command(
 
         nyx ingest HuggingFaceM4/OBELICS -o chunks.parquet --limit 1000 --fetch pictures/
     """
+    rule = CutRule(tokens, images, merge_tail, tokenizer)
+    fetcher = None if fetch is None else Fetcher(fetch)
+    came = ingest(
+        source, output, rule, near_duplicates=near_duplicates, limit=limit, fetch=fetcher, processes=processes
+    )
+    tell(*came, as_json)
+
+
+def ingest(
+    source: str,
+    output: Path,
+    rule: CutRule,
+    *,
+    near_duplicates: float | None = None,
+    limit: int | None = None,
+    fetch: Fetcher | None = None,
+    processes: int = 1,
+) -> tuple[str, dict[str, Any]]:
+    """Write a source's chunks; returns what came of it, in words and in figures.
+
+    Raises `ValueError` for a source without a chunk, and an output that is the source.
+    """
     left_out: list[dict[str, str]] = []
 
     def dropped(page: str, reason: str) -> None:
@@ -57,8 +79,7 @@ def ingest_command(
 
     if output.is_dir() or (output.exists() and Path(source).exists() and output.samefile(source)):
         raise ValueError(f"{output} is {'a folder' if output.is_dir() else 'the source itself'}. Name another file.")
-    rule = CutRule(tokens, images, merge_tail, tokenizer)
-    pages = chunk_pages(source, rule, dropped, None if fetch is None else Fetcher(fetch), processes)
+    pages = chunk_pages(source, rule, dropped, fetch, processes)
     counts, started = Counter[str](), time.monotonic()
     read = _counted_pages(tqdm(islice(pages, limit), total=limit or count_pages(source), desc="pages"), counts)
     chunks = _unique(chain.from_iterable(read), dropped)
@@ -78,7 +99,7 @@ def ingest_command(
         f"{counts['pages']} pages → {written} chunks with {counts['pictures']} pictures, {rate:.1f} pages/s → {output}"
     )
     see = f"\n{len(left_out)} left out{f', see {beside}' if left_out else ''}"
-    tell(words + see, {**counts, "chunks": written, "left_out": len(left_out), "output": str(output)}, as_json)
+    return words + see, {**counts, "chunks": written, "left_out": len(left_out), "output": str(output)}
 
 
 def _counted_pages(pages: Iterable[list[Chunk]], counts: Counter[str]) -> Iterator[list[Chunk]]:

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 from nyx.errors import plain_errors
 from nyx_cli.ask import ask_command
 from nyx_cli.audit_qa import audit_qa_command
+from nyx_cli.benchmark import benchmark_command
 from nyx_cli.build_qa import build_qa_command
 from nyx_cli.convert import convert_command
 from nyx_cli.demo import demo_command
@@ -20,6 +21,7 @@ from nyx_cli.index import index_command
 from nyx_cli.ingest import ingest_command
 from nyx_cli.mine import mine_command
 from nyx_cli.publish import publish_command
+from nyx_cli.report import report_command
 from nyx_cli.search import search_command
 from nyx_cli.serve import serve_command
 from nyx_cli.train import SETTINGS, train_command
@@ -40,7 +42,7 @@ app = typer.Typer(
     name="nyx",
     cls=_Group,
     help="Retrieval over pages that mix text and pictures: ingest → index → search → ask; build-qa → mine → train → "
-    "feedback → train → evaluate → publish.",
+    "feedback → train → evaluate → report → publish.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -58,7 +60,9 @@ app.command("convert")(convert_command)
 app.command("mine")(mine_command)
 app.command("train", context_settings=SETTINGS)(train_command)
 app.command("feedback")(feedback_command)
+app.command("benchmark")(benchmark_command)
 app.command("evaluate")(evaluate_command)
+app.command("report")(report_command)
 app.command("publish")(publish_command)
 
 

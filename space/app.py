@@ -100,7 +100,8 @@ def make_page(argv: Sequence[str] | None = None) -> gr.Blocks:
 
 def main(argv: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    logging.getLogger("faiss").setLevel(logging.WARNING)
+    for name in ("faiss", "httpx"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     with plain_errors():
         make_page(argv).launch(**SERVED)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dataset_builders.chunks import chunk_documents, piece_counter
 from dataset_builders.documents import make_document
-from dataset_builders.folders import PAGES, PICTURES, read_folder
+from dataset_builders.folders import MARKDOWN, PAGES, PICTURES, read_folder
 from dataset_builders.schema import Dropped
 from library import Told
 from modeling_nyx.images_nyx import image_size
@@ -20,6 +20,8 @@ KINDS = (*PAGES, *PICTURES)
 MOST_FILES = 20
 MOST_BYTES = 40 * 10**6
 MOST_CHUNKS = 300
+# Reading brackets and stars alone takes seconds a megabyte, and MOST_CHUNKS are a third of one.
+MOST_MARKDOWN = 10**6  # bytes
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ def _place(path: Path, folder: Path, dropped: Dropped) -> None:
         dropped(path.name, f"{path.suffix or 'no suffix'}; expected {', '.join(KINDS)}")
     elif (folder / path.name).exists():
         dropped(path.name, "another upload has its name")
+    elif path.suffix.lower() in MARKDOWN and path.stat().st_size > MOST_MARKDOWN:
+        dropped(path.name, f"Markdown of more than {MOST_MARKDOWN // 10**6} MB")
     elif path.suffix.lower() in PICTURES and _is_too_large(path):
         dropped(path.name, f"picture of more than {MOST_PIXELS // 10**6} million pixels")
     else:

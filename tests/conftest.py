@@ -85,6 +85,14 @@ def tiny_config(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLConfig:
     )
 
 
+@pytest.fixture(autouse=True)
+def own_precision() -> Iterator[None]:
+    """Keep to a test what its training says of torch's products: in another precision batches differ in a bit."""
+    before = torch.get_float32_matmul_precision()
+    yield
+    torch.set_float32_matmul_precision(before)
+
+
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """A Hub of this test's own, which `huggingface_hub` in this process speaks to."""

@@ -3,7 +3,7 @@
 import pytest
 
 from dataset_builders import candidates
-from dataset_builders.candidates import read_candidates, retrieve
+from dataset_builders.candidates import nearest, read_candidates, retrieve
 from dataset_builders.corpus import Corpus
 from dataset_builders.schema import Chunk, write_records
 from nyx.ranking import rank
@@ -26,7 +26,7 @@ def small_blocks(monkeypatch):
 
 
 def search(path, corpus, load, queries=QUERIES, about="this"):
-    retrieve(path, {"about": about}, queries, corpus, load, 3, len(queries))
+    retrieve(path, {"about": about}, queries, corpus.ids, lambda: nearest(load(), corpus, 3), len(queries))
     return path.read_bytes()
 
 

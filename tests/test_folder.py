@@ -21,6 +21,7 @@ FILES = {
     "config_sentence_transformers.json",
     "configuration_nyx.py",
     "content_nyx.py",
+    "encode_nyx.py",
     "folder_nyx.py",
     "images_nyx.py",
     "model.safetensors",
@@ -31,6 +32,7 @@ FILES = {
     "rows_nyx.py",
     "sentence_bert_config.json",
     "template_nyx.py",
+    "workers_nyx.py",
     "tokenizer.json",
     "tokenizer_config.json",
 }

@@ -36,9 +36,12 @@ from tests.scripted_server import Reply, ScriptedServer, said
 ROOT = Path(__file__).parents[1]
 COMMANDS = {command.name: command.callback for command in app.registered_commands}
 # In this order, because what one leaves the next reads.
-ORDER = "ingest index search ask serve build-qa audit-qa mine convert feedback train evaluate publish demo".split()
+ORDER = (
+    "ingest index search ask serve build-qa audit-qa mine convert benchmark feedback train evaluate report publish "
+    "demo"
+).split()
 # They stream from the Hub.
-ELSEWHERE = ("HuggingFaceM4/OBELICS", "convert mmeb")
+ELSEWHERE = ("HuggingFaceM4/OBELICS", "convert mmeb", "benchmark musique")
 # What makes a run short.
 SHORT = {"train": "--max_steps=2 --warmup_steps=0 --per_device_train_batch_size=8 --eval_steps=2 --save_steps=2"}
 
@@ -186,7 +189,8 @@ def test_results_are_json_on_request(here, server, capsys):
         (["index", "j.parquet", "-o", "j", "-m", "runs/demo/stage2", "--json"], {"embedded", "were_there"}),
         (["search", "j", "--image", "moth.jpg", "-k", "1", "--json"], {"id", "score", "source", "text", "pictures"}),
         (["ask", "j", "Where?", "-r", str(TINY_VLM), "--json"], {"answer", "documents"}),
-        (["evaluate", "runs/demo/nyxqa", "-m", "bm25", "--json"], {"retriever", "recall@1", "questions"}),
+        (["evaluate", "runs/demo/nyxqa", "-m", "bm25", "--json"], {"tables"}),
+        (["report", "runs/evaluation", "--json"], {"written"}),
         (["publish", "space", "space", "org/nyx", "--dry-run", "--json"], {"address"}),
     ):
         assert _status(argv) == 0

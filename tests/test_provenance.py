@@ -2,8 +2,9 @@
 
 import subprocess
 
+from nyx.models import shown
 from train_scripts import provenance
-from train_scripts.provenance import commit, shown
+from train_scripts.provenance import commit
 
 
 def test_the_commit_is_that_of_the_checkout_the_code_is_in(tmp_path, monkeypatch):

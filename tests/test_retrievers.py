@@ -12,7 +12,7 @@ from dataset_builders.schema import Chunk, write_records
 from modeling_nyx.content_nyx import text_of
 from nyx.bm25 import BM25
 from nyx.index import Index
-from nyx.models import fingerprint
+from nyx.models import fingerprint, load_encoder
 from tests.conftest import text
 
 
@@ -43,12 +43,14 @@ def test_bm25_scores_as_it_searches(corpus, pages):
     assert scores.shape == (5, len(pages)) and not scores[4].any()
 
 
-def test_a_nyx_model_scores_by_cosine(corpus, pages, folder, model):
+def test_a_nyx_model_scores_by_cosine(corpus, pages, folder):
+    model = load_encoder(folder)
     expected = model.encode_queries(pages[:3]) @ model.encode_documents(pages).T
     assert np.allclose(open_retriever(str(folder), corpus).scores(pages[:3]), expected, atol=1e-6)
 
 
-def test_an_index_scores_its_chunks_in_the_corpus_order(chunks, corpus, pages, folder, model, tmp_path):
+def test_an_index_scores_its_chunks_in_the_corpus_order(chunks, corpus, pages, folder, tmp_path):
+    model = load_encoder(folder)
     vectors = model.encode_documents(pages)
     order = [3, 1, 0, 2, 7, 6, 5, 4]
     shuffled = [chunks[place] for place in order]

@@ -11,14 +11,13 @@ takes stage 1's recipe and arguments.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from modeling_nyx.content_nyx import Content, text_of
+from evaluation.apart import apart_scores, parts_of
 from modeling_nyx.rows_nyx import group_by_tokens
 from nyx.errors import plain_errors
 from train_scripts import stage1
@@ -32,13 +31,6 @@ class ApartMicroBatch(MicroBatch):
     """Whole contents, whose rows are all their parts; `counts` says how many each has."""
 
     counts: list[int]
-
-
-def parts_of(content: Content) -> list[Content]:
-    """Cut a content into its text, if it has any, and each of its pictures."""
-    words = text_of(content)
-    pictures: list[Content] = [[item] for item in content if item["type"] == "image"]
-    return ([[{"type": "text", "text": words}]] if words else []) + pictures
 
 
 class ApartEmbedder(Embedder):
@@ -71,31 +63,6 @@ class ApartTrainer(NyxTrainer):
         averaged, _ = apart_scores(self.encoder, [each.question for each in validation.questions], documents)
         order = np.argsort(-averaged, axis=1, kind="stable")[:, :100]
         return [[validation.chunks[position].id for position in row] for row in order]
-
-
-def apart_scores(
-    model: Any, queries: Sequence[Content], documents: Sequence[Content]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Score documents for queries by averaging, and by score fusion: two arrays (queries, documents)."""
-    query_parts, query_of = _embed_parts(queries, model.encode_queries)
-    document_parts, document_of = _embed_parts(documents, model.encode_documents)
-    averaged = _means(query_parts, query_of) @ _means(document_parts, document_of).T
-    similarities = query_parts @ document_parts.T
-    starts = np.flatnonzero(np.diff(document_of, prepend=-1))
-    best = np.maximum.reduceat(similarities, starts, axis=1)
-    fused = np.add.reduceat(best, np.flatnonzero(np.diff(query_of, prepend=-1)), axis=0)
-    return averaged, fused
-
-
-def _embed_parts(contents: Sequence[Content], encode: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Embed every part; returns the vectors and the index of the content each belongs to, ascending."""
-    parts = [(index, part) for index, content in enumerate(contents) for part in parts_of(content)]
-    return encode([part for _, part in parts]), np.array([index for index, _ in parts])
-
-
-def _means(vectors: np.ndarray, owners: np.ndarray) -> np.ndarray:
-    means = np.add.reduceat(vectors, np.flatnonzero(np.diff(owners, prepend=-1)), axis=0)
-    return means / np.linalg.norm(means, axis=1, keepdims=True)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

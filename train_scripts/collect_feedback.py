@@ -18,7 +18,6 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, fields
-from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 
 from dataset_builders.almanac import TINY_VLM
-from dataset_builders.candidates import read_candidates, retrieve
+from dataset_builders.candidates import Search, nearest, read_candidates, retrieve
 from dataset_builders.card import write_card
 from dataset_builders.corpus import Corpus
 from dataset_builders.feedback import FeedbackRule, Judged, Verdict, collect, read
@@ -37,10 +36,9 @@ from dataset_builders.json_lines import json_lines
 from dataset_builders.one_run import one_run
 from dataset_builders.schema import QAPair, read_records, write_records
 from nyx.errors import plain_errors
-from nyx.models import fingerprint, load_encoder
+from nyx.models import fingerprint, load_encoder, shown
 from nyx.reader import Reader
 from train_scripts.arguments import parse_arguments
-from train_scripts.provenance import shown
 from train_scripts.stage1 import make_almanac, prepare
 
 logger = logging.getLogger(__name__)
@@ -103,8 +101,11 @@ class Run:
             "options": self.rule.metric == "option",
         }
         queries = ((pair.id, self.rule.query(pair)) for pair in self.pairs())
-        load = partial(load_encoder, self.arguments.retriever)
-        retrieve(self.found, about, queries, self.corpus, load, self.rule.candidates, self.total)
+
+        def load() -> Search:
+            return nearest(load_encoder(self.arguments.retriever), self.corpus, self.rule.candidates)
+
+        retrieve(self.found, about, queries, self.corpus.ids, load, self.total)
 
     def asked(self) -> Iterator[tuple[QAPair, list[str]]]:
         """Yield questions with their candidates."""

@@ -57,15 +57,20 @@ def prepare_model(
         raise ValueError("save_adapter came without an adapter to train. Say use_peft: true, or leave it out.")
     model = encoder = load_start(start, data, arguments)
     if adapter is not None:
-        from peft import get_peft_model
-
-        adapter.lora_target_modules = adapter.lora_target_modules or LORA_TARGETS
-        config: Any = get_peft_config(adapter)
-        config.task_type = None  # an encoder: TRL's default expects a language-model head
-        model = get_peft_model(encoder, config)
+        model = adapted(encoder, adapter)
     if data.freeze_vision:
         encoder.visual.requires_grad_(False)  # after wrapping: adapters there are frozen too
     return model
+
+
+def adapted(encoder: Any, adapter: ModelConfig) -> Any:
+    """Wrap an encoder with the adapter that is to be trained."""
+    from peft import get_peft_model
+
+    adapter.lora_target_modules = adapter.lora_target_modules or LORA_TARGETS
+    config: Any = get_peft_config(adapter)
+    config.task_type = None  # an encoder: TRL's default expects a language-model head
+    return get_peft_model(encoder, config)
 
 
 def fit(

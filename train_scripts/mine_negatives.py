@@ -30,9 +30,9 @@ from dataset_builders.one_run import one_run
 from dataset_builders.retrievers import NAMES, open_retriever, retriever_facts
 from dataset_builders.schema import Example, QAPair, read_records, write_records
 from nyx.errors import plain_errors
+from nyx.models import shown
 from nyx.records import write_dropped
 from train_scripts.arguments import parse_arguments
-from train_scripts.provenance import shown
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ import torch
 from transformers import TrainingArguments
 
 from dataset_builders.card import fingerprints
-from nyx.models import fingerprint
+from nyx.models import fingerprint, shown
 
 TRAINING = "training.json"
 PACKAGES = ("nyx-retriever", "torch", "transformers", "accelerate", "peft", "datasets")
@@ -29,11 +29,6 @@ HOW_LONG = set(
     "max_steps num_train_epochs eval_steps save_steps save_total_limit logging_steps patience "
     "micro_batch_tokens graph_tokens".split()
 )
-
-
-def shown(name: str | Path) -> str:
-    """Name a folder or repository without saying where on this machine it lies."""
-    return Path(name).name if Path(name).is_absolute() else str(name)
 
 
 def record(stage: str, start: str, dataset: Path, arguments: list[Any]) -> dict[str, Any]:
