@@ -17,7 +17,7 @@ from train_scripts import stage1
 from train_scripts.evaluation import DEPTH
 from train_scripts.trainer import NyxTrainer
 
-SNAPSHOTS = (5, 10, 25, 50, 100, 200)
+SNAPSHOTS = (5, 10, 25, 50, 100)
 METRICS = ("recall@1", "recall@5", "answer EM")
 
 
