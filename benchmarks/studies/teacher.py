@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 
-from benchmarks.studies.study import Measured, Outcomes, Study, World
+from benchmarks.studies.study import SHORT, Measured, Outcomes, Study, World
 from dataset_builders.almanac_pages import FACT_QUESTIONS
 from dataset_builders.schema import Example, QAPair, read_records, write_records
 from modeling_nyx.content_nyx import Content
@@ -73,7 +73,7 @@ def reworded(world: World, teacher: str) -> Iterator[QAPair]:
 def measure(world: World) -> Measured:
     checkpoints = {"stage 1": "stage 1"}
     for taught in (*TEACHERS, "both"):
-        checkpoints[f"taught by {taught}"] = world.align(f"teacher/{taught}", examples_by(world, taught))
+        checkpoints[f"taught by {taught}"] = world.align(f"teacher/{taught}", examples_by(world, taught), *SHORT)
     arms: dict[str, Outcomes] = {}
     for teacher in TEACHERS:
         asked = world.asking(list(reworded(world, teacher)))
