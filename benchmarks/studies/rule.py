@@ -3,7 +3,7 @@
     python -m benchmarks.studies.rule
 
 From the recipe (exact match, window 1, 8 candidates) one thing is changed at a time; stage 2 is trained on what comes
-of it, by all alike for fewer steps than the recipe's.
+of it, for fewer steps than the recipe's with every rule.
 """
 
 import json
