@@ -88,6 +88,7 @@ COMPARED = [
     for one, other in ((teacher, f"taught by {'AB'.replace(teacher, '')}"), (teacher, "taught by both"))
 ]
 COMPARED += [(f"taught by both, asked by {teacher}", f"stage 1, asked by {teacher}") for teacher in TEACHERS]
+COMPARED += [(f"taught by {one}, asked by {one}", f"taught by {one}, asked by {other}") for one, other in ("AB", "BA")]
 STUDY = Study("teacher", __doc__, measure, COMPARED, judged_by="recall@1")
 
 if __name__ == "__main__":
