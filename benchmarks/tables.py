@@ -4,10 +4,12 @@ python -m benchmarks.tables
 """
 
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from benchmarks import almanac, encode
+from benchmarks.studies import study
 
 ROOT = Path(__file__).parents[1]
 
@@ -160,6 +162,13 @@ def _spread(times: dict[str, float], unit: str) -> str:
     return f"{times[unit]:.3g} {unit.removesuffix('econds')} ({least:.3g}–{most:.3g})"
 
 
+def study_tables() -> dict[str, str]:
+    """Write every study's table, by the name of its marks."""
+    found = {path.stem: json.loads(path.read_text()) for path in sorted(study.RESULTS.glob("*.json"))}
+    studies = {name: import_module(f"benchmarks.studies.{name}").STUDY for name in found}
+    return {f"study {name}": studies[name].as_markdown(results) for name, results in found.items()}
+
+
 def filled(path: Path, results: dict[str, dict[str, Any]]) -> str:
     """Return a document with everything between its marks as the results say."""
     tables = almanac.as_markdown(results["almanac"]["summary"])
@@ -168,6 +177,7 @@ def filled(path: Path, results: dict[str, dict[str, Any]]) -> str:
         "reader": reader_table(results["almanac"]),
         "pages": pages_list(results["pages"]),
         "speed": speed_table(results),
+        **study_tables(),
     }
     text = path.read_text()
     for name, block in blocks.items():
@@ -179,7 +189,8 @@ def filled(path: Path, results: dict[str, dict[str, Any]]) -> str:
 
 
 def documents() -> list[Path]:
-    return [ROOT / "README.md", ROOT / "MODEL_CARD.md", ROOT / "dataset_builders" / "almanac_vlm" / "README.md"]
+    names = ("README.md", "MODEL_CARD.md", "dataset_builders/almanac_vlm/README.md", "benchmarks/studies.md")
+    return [ROOT / name for name in names]
 
 
 def read_results() -> dict[str, dict[str, Any]]:

@@ -58,7 +58,7 @@ def latency(seeds: list[Measured]) -> dict[str, Any]:
 
 
 COMPARED = [(f"stage 2 @ {dim}", "stage 2 @ 128") for dim in DIMS[1:]]
-STUDY = Study("dimensions", __doc__, measure, COMPARED, axis="dimensions", further=latency)
+STUDY = Study("dimensions", __doc__, measure, COMPARED, axis="dimensions", scale="log", further=latency)
 
 if __name__ == "__main__":
     STUDY.run()

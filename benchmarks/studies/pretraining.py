@@ -7,11 +7,12 @@ The controls say what the reader makes of a gold document, of a random one, and 
 """
 
 from benchmarks.studies.study import Measured, Study, World
+from evaluation.apart import apart_scores
 from nyx.bm25 import BM25
 from nyx.models import load_encoder
 from nyx.ranking import top
 from train_scripts import stage1
-from train_scripts.apart import ApartTrainer, apart_scores
+from train_scripts.apart import ApartTrainer
 from train_scripts.evaluation import DEPTH, random_documents
 
 

@@ -23,6 +23,7 @@ from rich.table import Table
 from benchmarks.almanac import train_seed
 from benchmarks.measure import about
 from dataset_builders.almanac import TINY_VLM, build
+from dataset_builders.schema import QAPair
 from evaluation.statistics import compare_seeds, in_words, interval, pooled
 from modeling_nyx.content_nyx import Content
 from nyx.answers import rag
@@ -42,6 +43,8 @@ DRY_WORLD: dict[str, Any] = {
     "species": {"train": 8, "validation": 4, "test": 4},
     "triplets": {"train": 16, "validation": 4, "test": 4},
 }
+# Of a study's own trainings of stage 2: the last weights, not the best. 44 of 110 steps reach its plateau.
+SHORT = ["--max_steps", "44", "--eval_strategy", "no", "--save_strategy", "no", "--load_best_model_at_end", "false"]
 DRY_STEPS = ["--max_steps", "1", "--per_device_train_batch_size", "4"]
 
 
@@ -68,6 +71,12 @@ class World:
     @cached_property
     def reader(self) -> Reader:
         return Reader.from_pretrained(TINY_VLM, cache=self.folder / "answers.sqlite")
+
+    def asking(self, questions: list[QAPair]) -> "World":
+        """Return the same world with other questions on its test guide."""
+        other = World(self.folder, self.seed, self.dry)
+        other.__dict__["guide"] = Guide(self.guide.chunks, questions)
+        return other
 
     def embed(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Embed the questions and documents of the guide by one of the world's checkpoints."""
@@ -99,7 +108,7 @@ class World:
             start = str(self.folder / "stage 1")
             seeds = ["--seed", str(self.seed), "--data_seed", str(self.seed)]
             named = ["--model_name_or_path", start, "--output_dir", str(output), "--dataset", str(self.data)]
-            data, training, adapter = stage1.parse([*named, *seeds, *self.steps, *arguments], "stage2")
+            data, training, adapter = stage1.parse([*named, *seeds, *arguments, *self.steps], "stage2")
             replayed = Examples(self.data / "triplets" / "train.parquet")
             mixed = Examples(examples).mixed(replayed, data.replay, self.seed)
             fit(start, mixed, read_validation(self.data), data, training, adapter, stage="stage 2")
@@ -117,6 +126,7 @@ class Study:
     metrics: Sequence[str] = ("recall@1", "recall@5", "answer EM")
     judged_by: str = "answer EM"
     axis: str = ""  # what the values of arms `name @ value` are
+    scale: str = "linear"
     further: Callable[[list[Measured]], dict[str, Any]] | None = None  # what follows from all seeds, beside the arms
 
     def run(self, argv: Sequence[str] | None = None) -> None:
@@ -211,6 +221,8 @@ class Study:
                 else:
                     panel.errorbar(means, [name], xerr=spread, fmt="o", capsize=3, color="C0")
             panel.set(title=metric, xlabel=self.axis)
+            if self.axis:
+                panel.set_xscale(self.scale)
         if self.axis:
             panels[0][0].legend(fontsize="small")
         figure.savefig(path, dpi=110)
