@@ -32,7 +32,8 @@ from nyx.ranking import rank, top
 from nyx.reader import Reader
 from train_scripts import collect_feedback, stage1, stage2
 from train_scripts.data import Examples, read_validation
-from train_scripts.evaluation import (
+from train_scripts.fit import fit
+from train_scripts.scoring import (
     DEPTH,
     Guide,
     dimension_rows,
@@ -43,7 +44,6 @@ from train_scripts.evaluation import (
     replaced_pictures,
     retriever_row,
 )
-from train_scripts.fit import fit
 
 RESULTS = Path(__file__).parent / "results" / "almanac.json"
 RETRIEVERS = ("stage 1", "stage 1 continued", "gold labels", "stage 2")

@@ -28,7 +28,7 @@ from nyx.models import fingerprint
 from nyx.ranking import top
 from nyx.reader import Reader
 from train_scripts import apart, collect_feedback, stage1, stage2
-from train_scripts.evaluation import DEPTH, Guide, dimension_rows, encode, reader_row, retriever_row
+from train_scripts.scoring import DEPTH, Guide, dimension_rows, encode, reader_row, retriever_row
 
 logger = logging.getLogger(__name__)
 

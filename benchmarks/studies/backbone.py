@@ -19,7 +19,7 @@ from dataset_builders.almanac import TINY_VLM
 from modeling_nyx import NyxProcessor
 from nyx.ranking import top
 from train_scripts import stage1
-from train_scripts.evaluation import DEPTH
+from train_scripts.scoring import DEPTH
 from train_scripts.train_reader import build_model
 
 

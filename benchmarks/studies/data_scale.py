@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.studies.study import Measured, Study, World
 from nyx.ranking import top
 from train_scripts import stage1
-from train_scripts.evaluation import DEPTH
+from train_scripts.scoring import DEPTH
 from train_scripts.trainer import NyxTrainer
 
 SNAPSHOTS = (5, 10, 25, 50, 100)

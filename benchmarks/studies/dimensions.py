@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.measure import interleaved
 from benchmarks.studies.study import Measured, Outcomes, Study, World
 from nyx.ranking import top, top_by_dim
-from train_scripts.evaluation import DEPTH
+from train_scripts.scoring import DEPTH
 
 STAGES = ("stage 1", "stage 2")
 DIMS = (128, 64, 32, 16)

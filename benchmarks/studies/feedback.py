@@ -9,7 +9,7 @@ other on labels that no reader gave.
 from benchmarks.almanac import RETRIEVERS
 from benchmarks.studies.study import Measured, Study, World
 from nyx.ranking import top
-from train_scripts.evaluation import DEPTH, order_wins
+from train_scripts.scoring import DEPTH, order_wins
 
 
 def measure(world: World) -> Measured:

@@ -13,7 +13,7 @@ from evaluation.statistics import interval
 from nyx.bm25 import BM25
 from nyx.metrics import mean
 from nyx.ranking import top
-from train_scripts.evaluation import DEPTH
+from train_scripts.scoring import DEPTH
 
 RETRIEVERS = ("BM25", "stage 1", "stage 2")
 

@@ -24,7 +24,7 @@ from nyx.metrics import mean
 from nyx.ranking import top
 from nyx.reader import Prompt
 from nyx.records import content_id
-from train_scripts.evaluation import DEPTH, Guide
+from train_scripts.scoring import DEPTH, Guide
 
 # Fewer questions a batch than in stage 2's recipe, since each brings four documents instead of two.
 SHARED = [*SHORT, "--hard_negatives", "3", "--per_device_train_batch_size", "32"]

@@ -13,7 +13,7 @@ from nyx.models import load_encoder
 from nyx.ranking import top
 from train_scripts import stage1
 from train_scripts.apart import ApartTrainer
-from train_scripts.evaluation import DEPTH, random_documents
+from train_scripts.scoring import DEPTH, random_documents
 
 
 def train_apart(world: World) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.studies.study import SHORT, Measured, Study, World
 from nyx.ranking import top
 from train_scripts import collect_feedback
-from train_scripts.evaluation import DEPTH
+from train_scripts.scoring import DEPTH
 
 RECIPE = "recipe: EM, window 1, K 8"
 RULES: dict[str, dict[str, Any]] = {

@@ -32,8 +32,8 @@ from nyx.models import load_encoder
 from nyx.reader import Reader
 from train_scripts import stage1
 from train_scripts.data import Examples, read_validation
-from train_scripts.evaluation import Guide, encode
 from train_scripts.fit import fit
+from train_scripts.scoring import Guide, encode
 
 RESULTS = Path(__file__).parents[1] / "results" / "studies"
 Outcomes = dict[str, dict[str, float]]  # by metric, each question's score

@@ -18,7 +18,7 @@ from dataset_builders.almanac_pages import FACT_QUESTIONS
 from dataset_builders.schema import Example, QAPair, read_records, write_records
 from modeling_nyx.content_nyx import Content
 from nyx.ranking import top
-from train_scripts.evaluation import DEPTH
+from train_scripts.scoring import DEPTH
 
 TEACHERS = ("A", "B")
 

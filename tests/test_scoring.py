@@ -8,7 +8,7 @@ from dataset_builders.almanac_guide import field_guide
 from modeling_nyx.content_nyx import text_of
 from nyx.metrics import mean
 from nyx.reader import Reader
-from train_scripts.evaluation import (
+from train_scripts.scoring import (
     Guide,
     dimension_rows,
     order_wins,
