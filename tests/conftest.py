@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import datasets
 import huggingface_hub
 import numpy as np
 import pytest
@@ -85,12 +86,20 @@ def tiny_config(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLConfig:
     )
 
 
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let `datasets` forget earlier runs: it takes folders of one name, whatever they hold, for the same dataset."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = str(tmp_path_factory.mktemp("datasets"))
+        patch.setenv("HF_DATASETS_CACHE", folder)
+        patch.setattr(datasets.config, "HF_DATASETS_CACHE", Path(folder))
+        yield
+
+
 @pytest.fixture(autouse=True)
-def own_precision() -> Iterator[None]:
-    """Keep to a test what its training says of torch's products: in another precision batches differ in a bit."""
-    before = torch.get_float32_matmul_precision()
-    yield
-    torch.set_float32_matmul_precision(before)
+def default_precision() -> None:
+    """Forget what a training said of torch's products: in another precision batches differ in a bit."""
+    torch.set_float32_matmul_precision("highest")
 
 
 @pytest.fixture
