@@ -33,6 +33,7 @@ from nyx.reader import Reader
 from train_scripts import collect_feedback, stage1, stage2
 from train_scripts.data import Examples, read_validation
 from train_scripts.fit import fit
+from train_scripts.provenance import commit
 from train_scripts.scoring import (
     DEPTH,
     Guide,
@@ -222,13 +223,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         report = score_seed(place, train_seed(place, args.one))
         (place / "report.json").write_text(json.dumps(report))
         return
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
     with ThreadPoolExecutor(max_workers=2) as pool:
         reports = dict(zip(args.seeds, pool.map(lambda seed: run_seed(args.folder, seed), args.seeds), strict=True))
     summary = summarise(reports)
     hardware = f"{platform.processor() or platform.machine()}, 1 thread a seed, torch {torch.__version__}"
     per_seed = {seed: {key: value for key, value in each.items() if key != "em"} for seed, each in reports.items()}
-    about = {"command": "python -m benchmarks.almanac", "commit": commit, "hardware": hardware}
+    about = {"command": "python -m benchmarks.almanac", "commit": commit(), "hardware": hardware}
     RESULTS.write_text(json.dumps({**about, "summary": summary, "seeds": per_seed}, indent=1) + "\n")
     logging.getLogger(__name__).info("%s", json.dumps(summary, indent=1))
 

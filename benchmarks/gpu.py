@@ -26,11 +26,11 @@ from typing import Any
 
 import numpy as np
 import torch
-import transformers
 from transformers import Qwen2_5_VLModel
 
 from benchmarks.encode import linear_flops
 from benchmarks.encode_case import document, documents, write_checkpoint
+from benchmarks.measure import about
 from benchmarks.train_step import peak, quiet, step
 from dataset_builders.schema import Example, write_records
 from modeling_nyx import NyxModel
@@ -39,25 +39,12 @@ from modeling_nyx.modeling_nyx import last_token_embeddings
 from nyx.messages import to_messages
 from train_scripts import stage1
 from train_scripts.arguments import RECIPES
+from train_scripts.cost import TEXT, VISION
 from train_scripts.fit import prepare_model
 from train_scripts.trainer import NyxTrainer
 
 RESULTS = Path(__file__).parent / "results" / "gpu.json"
 ROOT = Path(__file__).parents[1]
-TEXT = {
-    "vocab_size": 151936,
-    "hidden_size": 2048,
-    "intermediate_size": 11008,
-    "num_hidden_layers": 36,
-    "num_attention_heads": 16,
-}
-VISION = {
-    "depth": 32,
-    "hidden_size": 1280,
-    "intermediate_size": 3420,
-    "num_heads": 16,
-    "fullatt_block_indexes": [7, 15, 23, 31],
-}
 AT_ONCE = "--micro_batch_tokens 1000000000 --graph_tokens 1000000000".split()
 UNCHECKPOINTED = "--gradient_checkpointing false".split()
 # How a step is made: as the recipe says, by embedding twice instead of checkpointing, and all at once.
@@ -245,15 +232,10 @@ def launch_zero2(folder: Path, output: Path, dry: bool) -> dict[str, Any]:
 
 def measure(folder: Path, dry: bool) -> dict[str, Any]:
     device = "cpu" if dry else "cuda"
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
     name = platform.machine() if dry else torch.cuda.get_device_name()
-    versions = {"torch": torch.__version__, "transformers": transformers.__version__}
     runs, output = (1, folder.parent) if dry else (3, folder.parent)
-    return {
-        "command": "python -m benchmarks.gpu",
-        "commit": commit,
-        "hardware": name,
-        "versions": versions,
+    return about("python -m benchmarks.gpu", "torch", "transformers") | {
+        "device": name,
         "encode": measure_encoding(folder, device, 6 if dry else 128, runs),
         "stage 1 step": {
             name: measure_step(folder, output / "out", options, dry, runs) for name, options in STEPS.items()
@@ -273,7 +255,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if args.dry:
             write_checkpoint(folder, tiny=True)
         else:
-            write_checkpoint(folder, shape=(TEXT, VISION), dtype=torch.bfloat16, device="cuda")
+            write_checkpoint(folder, shape=(TEXT["Qwen2.5-VL-3B"], VISION), dtype=torch.bfloat16, device="cuda")
         results = measure(folder, args.dry)
     if not args.dry:
         RESULTS.write_text(json.dumps(results, indent=1) + "\n")

@@ -3,7 +3,6 @@
 import os
 import platform
 import statistics
-import subprocess
 import time
 from collections.abc import Callable
 from functools import partial
@@ -11,18 +10,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from train_scripts.provenance import commit
+
 SPREAD: dict[str, Callable[[list[float]], float]] = {"seconds": statistics.median, "least": min, "most": max}
 
 
 def about(command: str, *packages: str) -> dict[str, Any]:
     """Say what was run, on what: command, commit, machine, its load, and versions of packages."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
     names = (
         line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
     )
     return {
         "command": command,
-        "commit": commit,
+        "commit": commit(),
         "machine": f"{next(names, platform.machine())}, {os.cpu_count()} cores",
         "load": round(os.getloadavg()[0], 1),
         "versions": {package: version(package) for package in packages},

@@ -10,7 +10,6 @@ this is a check that real pages pass through.
 import argparse
 import json
 import platform
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -28,6 +27,7 @@ from dataset_builders.sources import count_pages, read_pages
 from nyx.bm25 import BM25
 from nyx.models import load_encoder
 from nyx.ranking import top
+from train_scripts.provenance import commit
 from train_scripts.stage1 import prepare
 
 RESULTS = Path(__file__).parent / "results" / "pages.json"
@@ -85,12 +85,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         ranked = top(encoder.encode_queries(queries, show_progress=True), documents, depth)
         report["tiny encoder"] = document_recall(ranked, chunks, golds)
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
     hardware = f"{platform.processor() or platform.machine()}, 1 thread, torch {torch.__version__}"
     questions = f" --questions {args.questions.name}" if args.questions else ""
     options = f'{questions} --name "{args.name}" --model "{args.model}"'
     command = f"python -m benchmarks.pages --pages {args.pages.name}{options}"
-    results[args.name] = {"command": command, "commit": commit, "hardware": hardware, **report}
+    results[args.name] = {"command": command, "commit": commit(), "hardware": hardware, **report}
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
 
 

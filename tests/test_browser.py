@@ -262,10 +262,13 @@ def test_what_is_too_much_is_refused_in_words(browser, site, tmp_path):
         file.truncate(100 * 2**20)
     page = open_page(browser, site)
     page.locator("#question input[type=file]").set_input_files(str(tmp_path / "tool.png"))
-    page.locator("#preview", has_text="Picture 1 cannot be read: JPEG, PNG, WebP, GIF and BMP can").wait_for()
+    refusal = page.locator("#preview", has_text="Picture 1 cannot be read: JPEG, PNG, WebP, GIF and BMP can")
+    refusal.wait_for()
     other = open_page(browser, site)
     other.locator("#question input[type=file]").set_input_files(str(tmp_path / "large.png"))
-    other.get_by_text("exceed the maximum allowed size of 10.0").first.wait_for()
+    too_large = other.get_by_text("exceed the maximum allowed size of 10.0").first
+    too_large.wait_for()
+    assert refusal.is_visible() and too_large.is_visible()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -9,7 +9,6 @@ import typer
 from peft import get_peft_model_state_dict
 
 from benchmarks.encode_case import TEXT, VISION, write_checkpoint
-from benchmarks.gpu import TEXT as TEXT_3B
 from modeling_nyx import NyxModel
 from nyx_cli.main import app
 from train_scripts import collect_feedback, cost, stage1
@@ -70,7 +69,7 @@ def test_the_backbone_has_its_published_size(encoder):
     size = measured(encoder)
     assert all(parameter.is_meta for parameter in encoder.parameters())
     # A token's weights, by hand: attention with 2 key-value heads of 128 (three biases), the gated layer, norms.
-    hidden, inner, side = (TEXT_3B[key] for key in ("hidden_size", "intermediate_size", "hidden_size"))
+    hidden, inner, side = (cost.TEXT["Qwen2.5-VL-3B"][key] for key in ("hidden_size", "intermediate_size", "hidden_size"))
     layer = 2 * hidden * side + 2 * hidden * 256 + side + 512 + 3 * hidden * inner + 2 * hidden
     assert size.token == 36 * layer + hidden
     tower = sum(parameter.numel() for parameter in encoder.visual.parameters())
