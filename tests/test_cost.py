@@ -69,7 +69,9 @@ def test_the_backbone_has_its_published_size(encoder):
     size = measured(encoder)
     assert all(parameter.is_meta for parameter in encoder.parameters())
     # A token's weights, by hand: attention with 2 key-value heads of 128 (three biases), the gated layer, norms.
-    hidden, inner, side = (cost.TEXT["Qwen2.5-VL-3B"][key] for key in ("hidden_size", "intermediate_size", "hidden_size"))
+    hidden, inner, side = (
+        cost.TEXT["Qwen2.5-VL-3B"][key] for key in ("hidden_size", "intermediate_size", "hidden_size")
+    )
     layer = 2 * hidden * side + 2 * hidden * 256 + side + 512 + 3 * hidden * inner + 2 * hidden
     assert size.token == 36 * layer + hidden
     tower = sum(parameter.numel() for parameter in encoder.visual.parameters())
