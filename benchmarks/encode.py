@@ -90,10 +90,15 @@ def matrix_rate(dtype: torch.dtype, size: int = 2048) -> float:
     return 2.0 * size**3 / min(seconds_of(lambda: left @ right) for _ in range(10))
 
 
+def grouped(model: NyxModel, contents: Sequence[Content]) -> list[list[Row]]:
+    """Return an encoding's groups of rows."""
+    rows = model.processor.rows(contents)
+    return [[rows[i] for i in group] for group in group_by_tokens([len(row.ids) for row in rows], TOKENS_ON_CPU)]
+
+
 def stages(model: NyxModel, contents: Sequence[Content], workers: int) -> Runs:
     """Return runs of preparing alone and of the forward passes alone, in the groups and workers of an encoding."""
-    rows = model.processor.rows(contents)
-    groups = [[rows[i] for i in group] for group in group_by_tokens([len(row.ids) for row in rows], TOKENS_ON_CPU)]
+    groups = grouped(model, contents)
     packed = [model.processor.pack_rows([filler(group), *group]) for group in groups]
 
     def prepare(group: Sequence[Row]) -> None:
@@ -108,6 +113,23 @@ def stages(model: NyxModel, contents: Sequence[Content], workers: int) -> Runs:
         model.embed(batch, {})
 
     return {"preprocess": prepare_all, "forward": lambda: list(in_threads(forward, packed, workers))}
+
+
+@torch.no_grad()
+def profile(model: NyxModel, contents: Sequence[Content]) -> dict[str, float]:
+    """Return the shares of the forward passes' time on one thread by operation, the largest first, from 1 % on."""
+    packed = [model.processor.pack_rows([filler(group), *group]) for group in grouped(model, contents)]
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    model.embed(packed[0], {})
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+        for batch in packed:
+            model.embed(batch, {})
+    torch.set_num_threads(before)
+    taken = {each.key: each.self_cpu_time_total for each in profiler.key_averages()}
+    every = sum(taken.values())
+    largest = sorted(taken, key=taken.__getitem__, reverse=True)
+    return {name: round(taken[name] / every, 3) for name in largest if taken[name] >= 0.01 * every}
 
 
 def scaling(model: NyxModel, folder: Path, base: int, rounds: int) -> dict[str, dict[str, float]]:
@@ -205,6 +227,7 @@ def measure(folder: Path, dry: bool, rounds: int) -> dict[str, Any]:
         "encode / max(preprocess, forward)": round(
             seconds["encode"] / max(seconds["preprocess"], seconds["forward"]), 3
         ),
+        "shares of the forward passes": profile(model, contents),
         "documents per second against": scaling(model, folder / "scaling", 4 if dry else 64, 1 if dry else 3),
     }
 
