@@ -46,8 +46,9 @@ class Page:
 def field_guide(split: Split, species: int, seed: int, kind: Kind = MOTHS) -> tuple[list[Chunk], list[QAPair]]:
     """Write the guide of a world of that many species, each new in name and looks to the other splits.
 
-    Every species has three pages of its own, of moths with two facts each, at least one of them with its picture. There
-    are also pages of two species, and plates: pages that exist twice, with the same two pictures in either order.
+    Every species has three pages of its own with its facts, two a page of a moth, at least one of them with its
+    picture. There are also pages of two species, and plates: pages that exist twice, with the same two pictures in
+    either order.
     """
     rng = Random(f"guide {split} {seed}")
     world = distinct_species(rng, species, split, similarity=0.3, kind=kind)
@@ -80,11 +81,16 @@ def _own_pages(rng: Random, species: Species) -> Iterator[Page]:
         yield Page(write_page(rng, [entry]), (entry,))
 
 
+def asked_of(species: Species, kind: str) -> tuple[str, ...]:
+    """Return what questions of a kind may ask of a species."""
+    return VISUALS if kind == "look" else ("name",) if kind == "picture name" else species.kind.facts
+
+
 def _questions(rng: Random, world: list[Species], pages: list[Page], ids: list[str]) -> Iterator[QAPair]:
     """Ask what at least one page answers; every page that states the answer is gold."""
     for species in world:
         for kind, count in QUESTIONS.items():
-            wanted = VISUALS if kind == "look" else ("name",) if kind == "picture name" else species.kind.facts
+            wanted = asked_of(species, kind)
             asked = 0
             for about in rng.sample(wanted, len(wanted)):
                 gold = [
@@ -136,10 +142,7 @@ def topical_examples(split: Split, count: int, seed: int) -> Iterator[Example]:
                 negative = _topical_page(rng, first, True, split)
         else:
             species = random_species(rng, split)
-            about = rng.choice(
-                VISUALS if kind == "look" else ("name",) if kind == "picture name" else species.kind.facts
-            )
-            query = ask(rng, kind, species, about).content
+            query = ask(rng, kind, species, rng.choice(asked_of(species, kind))).content
             pictured = kind.startswith("picture") or rng.random() < 0.55
             positive = _topical_page(rng, species, pictured, split)
             negative = _topical_page(rng, similar_species(rng, species, split), rng.random() < 0.6, split)

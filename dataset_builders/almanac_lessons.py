@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from random import Random
 
+from dataset_builders.almanac_kinds import MOTHS
 from dataset_builders.almanac_pages import Content, Entry, Question, ask, ask_order, states, write_page, write_plate
 from dataset_builders.almanac_world import VISUALS, Species, Split, distinct_species, random_species
 
+FACTS = MOTHS.facts
 UNKNOWN = "unknown"
 # How often a kind is asked: picture questions are the hardest to learn.
 KINDS = ("fact", "fact", "fact", "look", "look", "look", "picture fact", "picture fact", "picture name")
@@ -61,13 +63,7 @@ def page_lesson(
             break
         hide = rng.random() < unanswerable
         kind, subject = rng.choice(kinds), rng.choice(species if hide else present)
-        about = (
-            rng.choice(VISUALS)
-            if kind == "look"
-            else "name"
-            if kind == "picture name"
-            else rng.choice(subject.kind.facts)
-        )
+        about = rng.choice(VISUALS) if kind == "look" else "name" if kind == "picture name" else rng.choice(FACTS)
         if hide == states(entries, kind, subject, about) or _needs_two_pages(entries, kind, subject, about):
             continue
         question = ask(rng, kind, subject, about)
@@ -83,10 +79,7 @@ def _entries(rng: Random, present: list[Species], index: int, pictured: float, t
     if index < len(present) and present[index] not in chosen:
         chosen[0] = present[index]
     most = 3 if count == 1 else 2
-    return [
-        Entry(each, tuple(rng.sample(each.kind.facts, rng.randint(1, most))), rng.random() < pictured)
-        for each in chosen
-    ]
+    return [Entry(each, tuple(rng.sample(FACTS, rng.randint(1, most))), rng.random() < pictured) for each in chosen]
 
 
 def _needs_two_pages(entries: list[Entry], kind: str, species: Species, about: str) -> bool:
