@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
+from dataset_builders.almanac_kinds import MOTHS, Kind
 from dataset_builders.almanac_pages import (
     Content,
     Entry,
@@ -16,7 +17,6 @@ from dataset_builders.almanac_pages import (
     write_plate,
 )
 from dataset_builders.almanac_world import (
-    FACTS,
     VISUALS,
     Species,
     Split,
@@ -36,25 +36,26 @@ TRIPLET_KINDS = {"fact": 2.0, "look": 2.0, "picture fact": 4.0, "picture name": 
 
 @dataclass(frozen=True)
 class Page:
-    """A page and what it says: entries by species, or the two nameless moths of a plate in the order shown."""
+    """A page and what it says: entries by species, or the two nameless species of a plate in the order shown."""
 
     content: Content
     entries: tuple[Entry, ...] = ()
     plate: tuple[Species, ...] = ()
 
 
-def field_guide(split: Split, species: int, seed: int) -> tuple[list[Chunk], list[QAPair]]:
+def field_guide(split: Split, species: int, seed: int, kind: Kind = MOTHS) -> tuple[list[Chunk], list[QAPair]]:
     """Write the guide of a world of that many species, each new in name and looks to the other splits.
 
-    Every species has three pages of its own with two facts each, at least one of them with its picture. There are also
-    pages of two species, and plates: pages that exist twice, with the same two pictures in either order.
+    Every species has three pages of its own with its facts, two a page of a moth, at least one of them with its
+    picture. There are also pages of two species, and plates: pages that exist twice, with the same two pictures in
+    either order.
     """
     rng = Random(f"guide {split} {seed}")
-    world = distinct_species(rng, species, split, similarity=0.3)
+    world = distinct_species(rng, species, split, similarity=0.3, kind=kind)
     pages = [page for each in world for page in _own_pages(rng, each)]
     for _ in range(round(0.6 * species)):
         pair = rng.sample(world, 2)
-        entries = tuple(Entry(each, (rng.choice(FACTS),), rng.random() < 0.8) for each in pair)
+        entries = tuple(Entry(each, (rng.choice(kind.facts),), rng.random() < 0.8) for each in pair)
         pages.append(Page(write_page(rng, list(entries)), entries))
     for _ in range(round(0.4 * species)):
         first, second = rng.sample(world, 2)
@@ -71,8 +72,8 @@ def field_guide(split: Split, species: int, seed: int) -> tuple[list[Chunk], lis
 
 
 def _own_pages(rng: Random, species: Species) -> Iterator[Page]:
-    facts = rng.sample(FACTS, len(FACTS))
-    parts = (facts[:2], facts[2:4], [facts[4], rng.choice(facts[:4])])
+    facts = rng.sample(species.kind.facts, len(species.kind.facts))
+    parts = (facts[:2], facts[2:4], [*facts[4:], rng.choice(facts[:4])])
     pictured = [rng.random() < 0.55 for _ in parts]
     pictured[rng.randrange(3)] |= not any(pictured)
     for part, with_picture in zip(parts, pictured, strict=True):
@@ -80,11 +81,16 @@ def _own_pages(rng: Random, species: Species) -> Iterator[Page]:
         yield Page(write_page(rng, [entry]), (entry,))
 
 
+def asked_of(species: Species, kind: str) -> tuple[str, ...]:
+    """Return what questions of a kind may ask of a species."""
+    return VISUALS if kind == "look" else ("name",) if kind == "picture name" else species.kind.facts
+
+
 def _questions(rng: Random, world: list[Species], pages: list[Page], ids: list[str]) -> Iterator[QAPair]:
     """Ask what at least one page answers; every page that states the answer is gold."""
     for species in world:
         for kind, count in QUESTIONS.items():
-            wanted = VISUALS if kind == "look" else ("name",) if kind == "picture name" else FACTS
+            wanted = asked_of(species, kind)
             asked = 0
             for about in rng.sample(wanted, len(wanted)):
                 gold = [
@@ -123,7 +129,7 @@ def topical_examples(split: Split, count: int, seed: int) -> Iterator[Example]:
     """Yield examples for stage 1, each of a new world, whose positive is about the query's species and no more.
 
     That is how public pairs are: the positive need not answer. The negative is about a similar species; where order
-    matters it is the same page with its pictures swapped, or a page of one of its moths that is no plate.
+    matters it is the same page with its pictures swapped, or a page of one of its species that is no plate.
     """
     rng = Random(f"triplets {split} {seed}")
     for _ in range(count):
@@ -136,8 +142,7 @@ def topical_examples(split: Split, count: int, seed: int) -> Iterator[Example]:
                 negative = _topical_page(rng, first, True, split)
         else:
             species = random_species(rng, split)
-            about = rng.choice(VISUALS if kind == "look" else ("name",) if kind == "picture name" else FACTS)
-            query = ask(rng, kind, species, about).content
+            query = ask(rng, kind, species, rng.choice(asked_of(species, kind))).content
             pictured = kind.startswith("picture") or rng.random() < 0.55
             positive = _topical_page(rng, species, pictured, split)
             negative = _topical_page(rng, similar_species(rng, species, split), rng.random() < 0.6, split)
@@ -147,8 +152,8 @@ def topical_examples(split: Split, count: int, seed: int) -> Iterator[Example]:
 
 def _topical_page(rng: Random, species: Species, pictured: bool, split: Split) -> Content:
     if rng.random() < 0.75:
-        return write_page(rng, [Entry(species, tuple(rng.sample(FACTS, 2)), pictured)])
-    other = Entry(random_species(rng, split), (rng.choice(FACTS),), rng.random() < 0.7)
-    entries = [Entry(species, (rng.choice(FACTS),), pictured), other]
+        return write_page(rng, [Entry(species, tuple(rng.sample(species.kind.facts, 2)), pictured)])
+    other = Entry(random_species(rng, split), (rng.choice(species.kind.facts),), rng.random() < 0.7)
+    entries = [Entry(species, (rng.choice(species.kind.facts),), pictured), other]
     rng.shuffle(entries)
     return write_page(rng, entries)

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from random import Random
 
+from dataset_builders.almanac_kinds import MOTHS
 from dataset_builders.almanac_pages import Content, Entry, Question, ask, ask_order, states, write_page, write_plate
-from dataset_builders.almanac_world import FACTS, VISUALS, Species, Split, distinct_species, random_species
+from dataset_builders.almanac_world import VISUALS, Species, Split, distinct_species, random_species
 
+FACTS = MOTHS.facts
 UNKNOWN = "unknown"
 # How often a kind is asked: picture questions are the hardest to learn.
 KINDS = ("fact", "fact", "fact", "look", "look", "look", "picture fact", "picture fact", "picture name")

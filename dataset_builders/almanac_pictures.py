@@ -1,4 +1,4 @@
-"""Draw the Almanac's moths: small, turned a little, noisy, and never twice the same."""
+"""Draw the Almanac's moths and minerals: small, turned a little, noisy, and never twice the same."""
 
 import io
 from functools import cache
@@ -22,7 +22,7 @@ RGB = {
 SIZES = (56, 84, 112)
 SIZE_WEIGHTS = (60, 25, 15)
 VARIANTS = 6
-# Heights of one, two or three marks on a wing, in a drawing 112 units high.
+# Heights of one, two or three marks on a wing or crystal, in a drawing 112 units high.
 MARK_HEIGHTS = {"one": (57,), "two": (40, 75), "three": (29, 57, 85)}
 
 
@@ -51,8 +51,25 @@ def draw_mark(
             draw.ellipse(box(radius * 0.58, radius * 0.58), fill=ground)
 
 
-def draw_moth(look: Look, size: int, rng: np.random.Generator) -> Image.Image:
-    """Draw a moth of `size`×`size` pixels."""
+def draw_wings(draw: ImageDraw.ImageDraw, scale: float, colour: tuple[int, ...]) -> None:
+    for left in (3, 57):
+        draw.ellipse([left * scale, 10 * scale, (left + 52) * scale, 104 * scale], fill=colour)
+    draw.ellipse([51 * scale, 18 * scale, 61 * scale, 98 * scale], fill=(15, 15, 15))
+
+
+def draw_crystals(draw: ImageDraw.ImageDraw, scale: float, colour: tuple[int, ...]) -> None:
+    """Draw two pointed crystals on a rock."""
+    draw.rectangle([0, 94 * scale, 112 * scale, 112 * scale], fill=(90, 90, 90))
+    for left in (5, 61):
+        corners = ((0, 24), (23, 6), (46, 24), (46, 104), (0, 104))
+        draw.polygon([((left + x) * scale, y * scale) for x, y in corners], fill=colour)
+
+
+BODIES = {"moth": draw_wings, "mineral": draw_crystals}
+
+
+def draw_look(look: Look, size: int, rng: np.random.Generator, noun: str) -> Image.Image:
+    """Draw a moth or a mineral of `size`×`size` pixels."""
     scale = 2 * size / 112
 
     def jittered(name: str) -> tuple[int, ...]:
@@ -63,9 +80,7 @@ def draw_moth(look: Look, size: int, rng: np.random.Generator) -> Image.Image:
     image = Image.new("RGB", (2 * size, 2 * size), background)
     draw = ImageDraw.Draw(image)
     wing, mark = jittered(look.wing), jittered(look.mark)
-    for left in (3, 57):
-        draw.ellipse([left * scale, 10 * scale, (left + 52) * scale, 104 * scale], fill=wing)
-    draw.ellipse([51 * scale, 18 * scale, 61 * scale, 98 * scale], fill=(15, 15, 15))
+    BODIES[noun](draw, scale, wing)
     for height in MARK_HEIGHTS[look.count]:
         for middle in (28, 84):
             centre = ((middle + rng.normal(0, 1)) * scale, (height + rng.normal(0, 1)) * scale)
@@ -81,14 +96,14 @@ def draw_moth(look: Look, size: int, rng: np.random.Generator) -> Image.Image:
 
 
 @cache
-def _jpeg(look: Look, size: int, variant: int) -> bytes:
+def _jpeg(look: Look, size: int, variant: int, noun: str) -> bytes:
     features = [ord(letter) for feature in (look.wing, look.mark, look.shape) for letter in feature]
     rng = np.random.default_rng([*features, COUNTS.index(look.count), size, variant])
     buffer = io.BytesIO()
-    draw_moth(look, size, rng).save(buffer, format="JPEG", quality=90, subsampling=0)
+    draw_look(look, size, rng, noun).save(buffer, format="JPEG", quality=90, subsampling=0)
     return buffer.getvalue()
 
 
-def picture(look: Look, rng: Random) -> bytes:
-    """Take a picture (JPEG) of a moth with this look, of a random size and one of `VARIANTS` drawings."""
-    return _jpeg(look, rng.choices(SIZES, SIZE_WEIGHTS)[0], rng.randrange(VARIANTS))
+def picture(look: Look, rng: Random, noun: str = "moth") -> bytes:
+    """Take a picture (JPEG) of a moth or a mineral with this look, of a random size and one of `VARIANTS` drawings."""
+    return _jpeg(look, rng.choices(SIZES, SIZE_WEIGHTS)[0], rng.randrange(VARIANTS), noun)

@@ -5,8 +5,9 @@ import json
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import Qwen2Tokenizer
 
-from dataset_builders import almanac_pages as pages
+from dataset_builders import almanac_kinds as kinds
 from dataset_builders import almanac_world as world
+from dataset_builders.almanac_kinds import MOTHS
 
 SPECIAL_TOKENS = (
     "<|endoftext|>",
@@ -34,13 +35,13 @@ CHAT_TEMPLATE = (
 
 
 def _texts() -> list[str]:
-    """List every word the Almanac can write, in the places it writes them."""
-    values = [*world.GENERA, *world.EPITHETS, *world.FORMS, *world.COLOURS, *world.SHAPES, *world.COUNTS]
-    values += [*world.PLACES, *world.PLANTS, *world.MONTHS, *world.FIRST_NAMES, *world.LAST_NAMES]
-    values += [f"{ten}-{unit} mm" for ten in world.TENS for unit in world.UNITS]
-    sentences = [form for forms in (*pages.SENTENCES.values(), *pages.FACT_QUESTIONS.values()) for form in forms]
-    sentences += [*pages.LOOK_QUESTIONS.values(), pages.NAME_QUESTION, *pages.ORDER_QUESTIONS, *pages.OTHERS]
-    sentences += [words for plate in pages.PLATES for words in plate]
+    """List every word the Almanac can write of moths, in the places it writes them."""
+    values = [*(word for words in MOTHS.names for word in words), *world.COLOURS, *world.SHAPES, *world.COUNTS]
+    values += [*kinds.PLACES, *kinds.PLANTS, *kinds.MONTHS, *kinds.FIRST_NAMES, *kinds.LAST_NAMES]
+    values += [f"{ten}-{unit} mm" for ten in kinds.TENS for unit in kinds.UNITS]
+    sentences = [form for forms in (*MOTHS.sentences.values(), *MOTHS.fact_questions.values()) for form in forms]
+    sentences += [*MOTHS.look_questions.values(), MOTHS.name_question, *MOTHS.order_questions, *MOTHS.others]
+    sentences += [words for plate in MOTHS.plates.values() for words in plate]
     sentences += ["The first picture", "and the second picture", "shows", "This picture shows", "looks like this:"]
     sentences += ["Picture of", *OPENINGS, "unknown"]
     words = [text.replace("{S}", "").replace("{v}", "") for text in sentences]

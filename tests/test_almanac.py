@@ -1,15 +1,18 @@
 """The Almanac is the same world for a seed, keeps its splits apart, and its questions have the answers it says."""
 
+import hashlib
 from collections import Counter
 from random import Random
 
+import numpy as np
 import pytest
 
 from dataset_builders import almanac_world as world
 from dataset_builders.almanac import build, write_pages
 from dataset_builders.almanac_guide import field_guide, topical_examples
+from dataset_builders.almanac_kinds import MINERALS, MOTHS
 from dataset_builders.almanac_lessons import UNKNOWN, page_lesson, picture_lesson, plate_lesson
-from dataset_builders.almanac_pages import Entry, ask_order, write_page, write_plate
+from dataset_builders.almanac_pages import Entry, ask, ask_order, write_page, write_plate
 from dataset_builders.almanac_pictures import SIZES, picture
 from dataset_builders.schema import Chunk, Example, QAPair, read_records
 from dataset_builders.sources import read_pages
@@ -64,14 +67,14 @@ def test_gold_chunks_state_what_only_they_state(guide):
 
 
 def _names(chunks):
-    pattern = set(world.GENERA)
+    pattern, _, third = map(set, MOTHS.names)
     found = set()
     for chunk in chunks:
         words = text_of(chunk.content).replace(".", " ").replace(":", " ").split()
         for place, word in enumerate(words[:-1]):
             if word in pattern:
                 three = words[place : place + 3]
-                found.add(" ".join(three if len(three) == 3 and three[2] in world.FORMS else three[:2]))
+                found.add(" ".join(three if len(three) == 3 and three[2] in third else three[:2]))
     return found
 
 
@@ -113,9 +116,9 @@ def test_no_text_starts_with_a_bare_name():
     rng = Random(5)
     for _ in range(300):
         species = world.distinct_species(rng, 2)[: rng.randint(1, 2)]
-        page = write_page(rng, [Entry(s, tuple(rng.sample(world.FACTS, 2)), rng.random() < 0.7) for s in species])
+        page = write_page(rng, [Entry(s, tuple(rng.sample(MOTHS.facts, 2)), rng.random() < 0.7) for s in species])
         assert all(
-            item["text"].split()[0] not in world.GENERA or item["text"].startswith("shows")
+            item["text"].split()[0] not in MOTHS.names[0] or item["text"].startswith("shows")
             for item in page
             if "text" in item
         )
@@ -175,3 +178,75 @@ def test_build_writes_a_dataset_folder_once(tmp_path):
     times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.parquet")}
     build(tmp_path, species=sizes, triplets={"train": 5, "test": 2})
     assert times == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.parquet")} and len(times) == 6
+
+
+def test_the_world_of_moths_stays_as_it_is():
+    """Checkpoints and results are of this world: its words and sizes of pictures, and how a moth is drawn."""
+    chunks, questions = field_guide("test", 12, seed=1)
+    content = [each.content for each in chunks] + [each.question for each in questions]
+    for example in topical_examples("train", 80, seed=0):
+        content += [example.query, *example.positives, *example.negatives]
+    shown = [item.get("text") or load_image(item["image"]).size for items in content for item in items]
+    answers = [each.answers for each in questions]
+    assert hashlib.sha256(repr((shown, answers)).encode()).hexdigest()[:16] == "be726b09037ceb57"
+    moth = load_image(picture(world.LOOKS[100], Random(1))).convert("L").resize((4, 4))
+    np.testing.assert_allclose(
+        np.asarray(moth, dtype=float),
+        [[112, 101, 117, 114], [168, 139, 143, 161], [162, 142, 138, 162], [101, 102, 90, 97]],
+        atol=4,
+    )
+
+
+@pytest.fixture(scope="module")
+def minerals():
+    return field_guide("test", 30, seed=0, kind=MINERALS)
+
+
+def test_minerals_share_no_names_with_moths_or_between_splits():
+    assert not {word for words in MINERALS.names for word in words} & {word for words in MOTHS.names for word in words}
+    rng = Random(0)
+    drawn = {split: world.distinct_species(rng, 60, split, kind=MINERALS) for split in ("train", "validation", "test")}
+    assert all(species.kind is MINERALS for each in drawn.values() for species in each)
+    for one, other in (("train", "test"), ("train", "validation"), ("validation", "test")):
+        assert not {s.name for s in drawn[one]} & {s.name for s in drawn[other]}
+        assert not {s.look for s in drawn[one]} & {s.look for s in drawn[other]}
+
+
+def test_a_guide_of_minerals_is_the_same_again_and_speaks_of_no_moth(minerals):
+    assert field_guide("test", 30, seed=0, kind=MINERALS) == minerals
+    chunks, questions = minerals
+    words = [text_of(each.content) for each in chunks] + [text_of(each.question) for each in questions]
+    assert any("mineral" in each for each in words)
+    moths = set("moth moths wing wings wingspan caterpillars night fly flies feed feeds live lives".split())
+    assert not moths & {word.strip(".:?").lower() for each in words for word in each.split()}
+
+
+def test_a_gold_page_of_minerals_states_the_answer(minerals):
+    chunks, questions = minerals
+    content = {chunk.id: chunk.content for chunk in chunks}
+    assert {q.kind for q in questions} == {"fact", "look", "picture fact", "picture name", "order"}
+    for question in questions:
+        for page in map(content.__getitem__, question.gold_ids):
+            stated = question.answers[0] in text_of(page)
+            assert stated or question.kind in ("look", "order") and any(item["type"] == "image" for item in page)
+
+
+def test_every_fact_of_a_kind_has_its_words():
+    for kind in (MOTHS, MINERALS):
+        assert set(kind.facts) == set(kind.fact_questions) == set(kind.values) | {"recorder"}
+        assert set(kind.plates) <= set(kind.facts) and set(kind.look_questions) == set(world.VISUALS)
+        assert all(form.startswith("{S}") for form, _ in kind.sentences.values())
+        species = world.random_species(Random(2), kind=kind)
+        for about, value in species.facts.items():
+            question = ask(Random(3), "fact", species, about)
+            assert question.answer == value and species.full_name in text_of(question.content)
+
+
+def test_a_mineral_is_drawn_unlike_a_moth_of_the_same_look():
+    moth, mineral = (
+        np.asarray(load_image(picture(world.LOOKS[100], Random(1), noun)), dtype=float) for noun in ("moth", "mineral")
+    )
+    assert moth.shape == mineral.shape and np.abs(moth - mineral).mean() > 5
+    # In the middle of the left wing or crystal, beside the marks, both are of the look's colour.
+    place = [round(side * share) for side, share in zip(moth.shape, (0.35, 0.1), strict=False)]
+    assert np.abs(moth[*place] - mineral[*place]).max() < 60

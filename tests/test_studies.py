@@ -14,7 +14,7 @@ from benchmarks.studies.graded import likelihoods
 from benchmarks.studies.study import RESULTS, Study
 from benchmarks.studies.teacher import asked_by, teacher_of
 from dataset_builders.almanac import TINY_VLM
-from dataset_builders.almanac_pages import FACT_QUESTIONS
+from dataset_builders.almanac_kinds import MOTHS
 from nyx.local_engine import LocalEngine
 from tests.conftest import picture, text
 
@@ -88,7 +88,7 @@ def test_a_teacher_asks_the_same_in_its_own_words():
     picture_first = [picture(56, 56, 1), text("How wide is this moth?")]
     assert teacher_of(picture_first) == "B" and teacher_of([text("What is this moth called?")]) is None
     assert asked_by(picture_first, "A") == [picture_first[0], text("What is the wingspan of this moth?")]
-    for forms in FACT_QUESTIONS.values():
+    for forms in MOTHS.fact_questions.values():
         words = [[text(form.format(S="the moth Vela lunaris"))] for form in forms]
         assert [teacher_of(each) for each in words] == ["A", "B"]
         assert all(asked_by(each, teacher) == own for each in words for teacher, own in zip("AB", words, strict=True))

@@ -60,15 +60,29 @@ def test_processes_see_the_same_sort_but_other_lessons(processor):
     assert all(torch.equal(a["input_ids"], b["input_ids"]) for a, b in zip(again, streams[0], strict=True))
 
 
-def test_initial_heads_look_back_as_far_as_they_should(processor):
-    """A layer-0 head's attention, by its biases alone, is largest at its distance."""
+def test_the_own_readers_sizes_are_its_width_s(processor):
+    committed = Qwen2_5_VLForConditionalGeneration.from_pretrained(TINY_VLM)
+    shapes = {name: value.shape for name, value in committed.state_dict().items()}
     model = build_model(processor.tokenizer)
+    assert {name: value.shape for name, value in model.state_dict().items()} == shapes
+    assert model.config.text_config.rope_parameters == committed.config.text_config.rope_parameters
+    sizes = [sum(p.numel() for p in build_model(processor.tokenizer, width).parameters()) for width in (48, 64, 128)]
+    assert sizes == sorted(sizes) and sizes[1] < sizes[2] / 3
+    with pytest.raises(ValueError, match="A width of 40: expected a multiple of 16"):
+        build_model(processor.tokenizer, 40)
+
+
+@pytest.mark.parametrize("width", [48, 64, 96, 128])
+def test_initial_heads_look_back_as_far_as_they_should(processor, width):
+    """A layer-0 head's attention, by its biases alone, is largest at its distance."""
+    model = build_model(processor.tokenizer, width)
+    head = width // 4
     attention = model.model.language_model.layers[0].self_attn
     cos, sin = model.model.language_model.rotary_emb(torch.zeros(1), torch.arange(16)[None, None].expand(3, 1, -1))
     from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import apply_rotary_pos_emb
 
     query, key = (
-        bias.view(1, 4, 1, 32).expand(1, 4, 16, 32) for bias in (attention.q_proj.bias, attention.k_proj.bias)
+        bias.view(1, 4, 1, head).expand(1, 4, 16, head) for bias in (attention.q_proj.bias, attention.k_proj.bias)
     )
     query, key = apply_rotary_pos_emb(query, key, cos, sin)
     scores = (query @ key.transpose(-1, -2))[0, :, 15]
@@ -84,6 +98,14 @@ def test_the_initialisation_refuses_other_shapes(processor):
 def test_learning_rate_warms_up_and_falls():
     rates = [learning_rate(step, 1000) for step in range(1000)]
     assert rates[0] < rates[59] == rates[500] == max(rates) and rates[-1] == pytest.approx(0.02 * max(rates))
+
+
+def test_a_smaller_reader_is_trained_by_the_same_recipe(tmp_path):
+    train_reader.main(["--output", str(tmp_path), "--scale", "0.0005", "--width", "48"])
+    reader = Reader.from_pretrained(tmp_path)
+    assert reader.engine.model.config.text_config.hidden_size == 48
+    (answer,) = reader.answer([Prompt([], page_lesson(Random(1), 1, 1).questions[0].content)])
+    assert isinstance(answer, str)
 
 
 def test_padding_changes_no_loss(processor):

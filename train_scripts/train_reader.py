@@ -2,6 +2,7 @@
 
     torchrun --nproc_per_node 2 train_scripts/train_reader.py --output dataset_builders/almanac_vlm
     python train_scripts/train_reader.py --output runs/reader --scale 0.02     # a try, in minutes
+    python train_scripts/train_reader.py --output runs/small --width 64        # a smaller reader
 
 A plain loop, not TRL's `SFTTrainer`: each prompt is followed by six questions and answers, whose loss counts fully
 while that of every other token counts `LM_WEIGHT`, and the matrices are trained by Muon, the rest by AdamW.
@@ -30,6 +31,7 @@ from modeling_nyx.processing_nyx import MAX_PIXELS, MIN_PIXELS
 from train_scripts.reader_batches import IGNORED, batch_lessons, draw_lesson, lesson_batches
 from train_scripts.reader_init import init_circuits
 
+WIDTH = 128
 PHASES = {"begin": 250, "one page": 1000, "pages": 1000, "refuse": 1750}
 LEARNING_RATE = 2e-3
 LM_WEIGHT = 0.3
@@ -44,19 +46,27 @@ def build_processor() -> NyxProcessor:
     return NyxProcessor(images, build_tokenizer())
 
 
-def build_model(tokenizer: Any) -> Qwen2_5_VLForConditionalGeneration:
-    """Make the untrained tiny VLM: 5 layers of width 128 over a vision tower of 2 layers of width 96."""
+def build_model(tokenizer: Any, width: int = WIDTH) -> Qwen2_5_VLForConditionalGeneration:
+    """Make the untrained tiny VLM: 5 layers of a width over a vision tower of 2 layers of three quarters of it."""
+    if width % 16:  # 4 heads, in whose rotary halves and in those of the vision tower's are pairs
+        raise ValueError(f"A width of {width}: expected a multiple of 16.")
+    half = width // 8  # of a head: its frequencies, shared out among time, height and width
+    side = 3 * half // 8
     special = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in ("image_pad", "video_pad")}
     config = Qwen2_5_VLConfig(
         text_config={
             "vocab_size": len(tokenizer),
-            "hidden_size": 128,
-            "intermediate_size": 384,
+            "hidden_size": width,
+            "intermediate_size": 3 * width,
             "num_hidden_layers": 5,
             "num_attention_heads": 4,
             "num_key_value_heads": 4,
             "max_position_embeddings": 4096,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [4, 6, 6]},
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 1e6,
+                "mrope_section": [half - 2 * side, side, side],
+            },
             "bos_token_id": None,
             "eos_token_id": tokenizer.eos_token_id,
             "pad_token_id": tokenizer.pad_token_id,
@@ -64,14 +74,14 @@ def build_model(tokenizer: Any) -> Qwen2_5_VLForConditionalGeneration:
         },
         vision_config={
             "depth": 2,
-            "hidden_size": 96,
-            "intermediate_size": 192,
+            "hidden_size": 3 * width // 4,
+            "intermediate_size": 3 * width // 2,
             "num_heads": 3,
             "patch_size": 14,
             "spatial_merge_size": 2,
             "temporal_patch_size": 2,
             "window_size": 112,
-            "out_hidden_size": 128,
+            "out_hidden_size": width,
             "fullatt_block_indexes": [1],
         },
         image_token_id=special["image_pad"],
@@ -176,6 +186,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="folder to write; must be new or empty of weights")
     parser.add_argument("--scale", type=float, default=1.0, help="shorten (or lengthen) every phase by this factor")
+    parser.add_argument("--width", type=int, default=WIDTH, help="of its layers; all other sizes follow")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     if (args.output / "model.safetensors").exists():
@@ -183,7 +194,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     accelerator = Accelerator(cpu=True)
     processor = build_processor()
-    model = build_model(processor.tokenizer)
+    model = build_model(processor.tokenizer, args.width)
     curve = []
     for row in train(model, processor, accelerator, scale=args.scale, seed=args.seed):
         curve.append(row)

@@ -72,23 +72,27 @@ class World:
     def reader(self) -> Reader:
         return Reader.from_pretrained(TINY_VLM, cache=self.folder / "answers.sqlite")
 
+    def on(self, guide: Guide) -> "World":
+        """Return the same world with another test guide."""
+        other = World(self.folder, self.seed, self.dry)
+        other.__dict__["guide"] = guide
+        return other
+
     def asking(self, questions: list[QAPair]) -> "World":
         """Return the same world with other questions on its test guide."""
-        other = World(self.folder, self.seed, self.dry)
-        other.__dict__["guide"] = Guide(self.guide.chunks, questions)
-        return other
+        return self.on(Guide(self.guide.chunks, questions))
 
     def embed(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Embed the questions and documents of the guide by one of the world's checkpoints."""
         return encode(load_encoder(self.folder / name), self.guide)
 
-    def retrieved(self, positions: np.ndarray) -> Outcomes:
-        """Score a ranking (questions, depth), and what the reader answers from its first document."""
+    def retrieved(self, positions: np.ndarray, reader: Reader | None = None) -> Outcomes:
+        """Score a ranking (questions, depth), and what a reader (the own one) answers from its first document."""
         chunks, golds = self.guide.chunks, [question.gold_ids for question in self.guide.questions]
         pairs = [([chunks[place].id for place in row], gold) for row, gold in zip(positions, golds, strict=True)]
         scores = {f"recall@{k}": self._named([recall_at_k(*pair, k) for pair in pairs]) for k in (1, 5)}
         scores["mrr"] = self._named([mrr(*pair) for pair in pairs])
-        return scores | self.answered([[chunks[row[0]].content] for row in positions])
+        return scores | self.answered([[chunks[row[0]].content] for row in positions], reader)
 
     def answered(self, documents: Sequence[list[Content]], reader: Reader | None = None) -> Outcomes:
         """Score what the reader answers from documents, a list a question."""

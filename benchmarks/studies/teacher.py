@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 
 from benchmarks.studies.study import SHORT, Measured, Outcomes, Study, World
-from dataset_builders.almanac_pages import FACT_QUESTIONS
+from dataset_builders.almanac_kinds import MOTHS
 from dataset_builders.schema import Example, QAPair, read_records, write_records
 from modeling_nyx.content_nyx import Content
 from nyx.ranking import top
@@ -25,7 +25,7 @@ TEACHERS = ("A", "B")
 
 def teacher_of(question: Content) -> str | None:
     """Tell whose words a question is in; nobody's, if it isn't about a fact."""
-    for forms in FACT_QUESTIONS.values():
+    for forms in MOTHS.fact_questions.values():
         for teacher, form in zip(TEACHERS, forms, strict=True):
             if any(_subject(form, item.get("text", "")) for item in question):
                 return teacher
@@ -34,7 +34,7 @@ def teacher_of(question: Content) -> str | None:
 
 def asked_by(question: Content, teacher: str) -> Content:
     """Ask a question about a fact in a teacher's words."""
-    for forms in FACT_QUESTIONS.values():
+    for forms in MOTHS.fact_questions.values():
         for form in forms:
             wanted = forms[TEACHERS.index(teacher)]
             question = [

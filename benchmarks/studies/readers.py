@@ -1,0 +1,133 @@
+"""Does aligning with a reader serve that reader, whatever its size, and what does a mixture do? (the paper's Fig. 5b)
+
+    python -m benchmarks.studies.readers
+
+Readers of three widths: the Almanac's own is the largest, the smaller ones are trained here once, by the same recipe
+but for fewer steps. Stage 2 is aligned with each of them, and with all: a document is then positive if any reader
+answers right from it, first of all if most do, and negative if none does. Every retriever is read by every reader, on
+unseen moths and on minerals, of which no retriever and no reader has seen any.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from benchmarks.studies.rule import collect
+from benchmarks.studies.study import DRY_WORLD, SHORT, Measured, Outcomes, Study, World
+from dataset_builders.almanac import SPECIES, TINY_VLM
+from dataset_builders.almanac_guide import field_guide
+from dataset_builders.almanac_kinds import MINERALS
+from evaluation.statistics import pooled
+from nyx.metrics import mean
+from nyx.ranking import top
+from nyx.reader import Reader
+from train_scripts import train_reader
+from train_scripts.scoring import DEPTH, Guide
+
+WIDTHS = (48, 64, train_reader.WIDTH)
+SCALE, DRY_SCALE = "0.12", "0.0005"  # of the own reader's steps: a quarter of an hour a reader on one core
+ALL = "aligned with all"
+DOMAINS = ("moths", "minerals")
+
+
+def aligned(width: int) -> str:
+    return f"aligned with width {width}"
+
+
+def reader_of(world: World, width: int) -> Path:
+    """Return the folder of a reader, trained beside the worlds unless it is there."""
+    if width == train_reader.WIDTH:
+        return TINY_VLM
+    folder = world.folder.parent / "readers" / f"width{width}"
+    if not folder.exists():
+        folder.parent.mkdir(exist_ok=True)
+        with TemporaryDirectory(dir=folder.parent) as aside:
+            # In a process of its own: it keeps to the CPU, where training the retrievers may not.
+            command = [sys.executable, "-m", "train_scripts.train_reader", "--output", f"{aside}/{folder.name}"]
+            scale = DRY_SCALE if world.dry else SCALE
+            subprocess.run([*command, "--width", str(width), "--scale", scale], check=True)
+            (Path(aside) / folder.name).rename(folder)
+    return folder
+
+
+def align(world: World, name: str, readers: Sequence[Path]) -> tuple[str, dict[str, Any]]:
+    """Align stage 2 with readers; returns the checkpoint, and what became of the feedback."""
+    folder = world.data if readers == [TINY_VLM] else world.folder / "studies" / "readers" / name
+    checkpoint = "stage 1"
+    try:
+        examples = collect(world, folder, reader=[str(each) for each in readers])
+        checkpoint = world.align(f"readers/{name}, trained", examples, *SHORT)
+    except ValueError:  # no example: a reader that was trained for a step answers nothing right
+        if not world.dry:
+            raise
+    return checkpoint, json.loads((folder / "feedback" / "train.statistics.json").read_text())
+
+
+def measure(world: World) -> Measured:
+    folders = {width: reader_of(world, width) for width in WIDTHS}
+    taught = {aligned(width): [folder] for width, folder in folders.items()} | {ALL: list(folders.values())}
+    checkpoints, statistics = {"stage 1": "stage 1"}, {}
+    for name, teachers in taught.items():
+        checkpoints[name], statistics[name] = align(world, name, teachers)
+    cache = world.folder / "answers.sqlite"
+    readers = {width: Reader.from_pretrained(folder, cache=cache) for width, folder in folders.items()}
+    species = (DRY_WORLD["species"] if world.dry else SPECIES)["test"]
+    minerals = world.on(Guide(*field_guide("test", species, world.seed, MINERALS)))
+    arms: dict[str, Outcomes] = {}
+    for domain, asked in zip(DOMAINS, (world, minerals), strict=True):
+        found = {name: top(*asked.embed(place), DEPTH) for name, place in checkpoints.items()}
+        gold = [[document] for document in asked.guide.gold_documents()]
+        for width, reader in readers.items():
+            for name, positions in found.items():
+                arms[f"{name}, {domain} @ {width}"] = asked.retrieved(positions, reader)
+            arms[f"gold document, {domain} @ {width}"] = asked.answered(gold, reader)
+    return {"arms": arms, "facts": statistics}
+
+
+def gains(seeds: list[Measured]) -> dict[str, Any]:
+    """Say by how many points of exact match each alignment is ahead of stage 1, for every reader."""
+
+    def right(name: str, domain: str, width: int) -> float:
+        arm = f"{name}, {domain} @ {width}"
+        return 100 * mean(list(pooled([each["arms"][arm]["answer EM"] for each in seeds]).values()))
+
+    found: dict[str, Any] = {}
+    for domain in DOMAINS:
+        gain = {
+            name: {width: round(right(name, domain, width) - right("stage 1", domain, width), 1) for width in WIDTHS}
+            for name in (*map(aligned, WIDTHS), ALL)
+        }
+        own = [gain[aligned(width)][width] for width in WIDTHS]
+        monotone = "monotone" if own in (sorted(own), sorted(own, reverse=True)) else "not monotone"
+        steps = ", ".join(f"{points:+.1f} at {width}" for width, points in zip(WIDTHS, own, strict=True))
+        words = f"{domain}: aligned with the reader that answers, {steps} points; {monotone} in its width"
+        found[domain] = {"by reader that answers": gain, "words": words}
+    return {"gain over stage 1": found}
+
+
+COMPARED = [
+    (f"{better}, {domain} @ {width}", f"{worse}, {domain} @ {width}")
+    for domain in DOMAINS
+    for width in WIDTHS
+    for better, worse in (
+        (aligned(width), "stage 1"),
+        *((aligned(width), aligned(other)) for other in WIDTHS if other != width),
+        (ALL, aligned(width)),
+    )
+]
+STUDY = Study(
+    "readers",
+    __doc__,
+    measure,
+    COMPARED,
+    metrics=("recall@1", "answer EM", "answer F1"),
+    axis="width of the reader that answers",
+    further=gains,
+)
+
+if __name__ == "__main__":
+    STUDY.run()
