@@ -32,28 +32,30 @@ def build(
     seed: int = 0,
     species: dict[Split, int] | None = None,
     triplets: dict[Split, int] | None = None,
+    side: int | None = None,
 ) -> Path:
     """Write `folder/{corpus,qa,triplets}/{train,validation,test}.parquet` and return `folder`.
 
     `corpus` holds chunks, `qa` questions with every chunk that answers them, `triplets` stage 1's examples; a card
     says so to `load_dataset`. A file that is already there was written whole, and is kept; the same seed and sizes
-    give the same records.
+    give the same records. With `side` the world is richer in pictures, and all are of so many pixels a side.
     """
     sizes, counts = species or SPECIES, triplets or TRIPLETS
     made = None
     for split in sizes:
         corpus, qa, examples = (folder / name / f"{split}.parquet" for name in ("corpus", "qa", "triplets"))
         if not (corpus.exists() and qa.exists()):
-            chunks, questions = field_guide(split, sizes[split], seed)
+            chunks, questions = field_guide(split, sizes[split], seed, side)
             write_records(chunks, corpus)
             write_records(questions, qa)
             made = "the Almanac"
             logger.info("%s: %d chunks, %d questions", split, len(chunks), len(questions))
         if not examples.exists():
-            drawn = topical_examples(split, counts[split], seed)
+            drawn = topical_examples(split, counts[split], seed, side)
             write_records(tqdm(drawn, total=counts[split], desc=f"{split} triplets"), examples)
             made = "the Almanac"
-    write_card(folder, made, {"seed": seed, "species a split": sizes, "triplets a split": counts})
+    pictures = {"pixels a side": side} if side else {}
+    write_card(folder, made, {"seed": seed, "species a split": sizes, "triplets a split": counts, **pictures})
     return folder
 
 

@@ -43,22 +43,23 @@ class Page:
     plate: tuple[Species, ...] = ()
 
 
-def field_guide(split: Split, species: int, seed: int) -> tuple[list[Chunk], list[QAPair]]:
+def field_guide(split: Split, species: int, seed: int, side: int | None = None) -> tuple[list[Chunk], list[QAPair]]:
     """Write the guide of a world of that many species, each new in name and looks to the other splits.
 
     Every species has three pages of its own with two facts each, at least one of them with its picture. There are also
-    pages of two species, and plates: pages that exist twice, with the same two pictures in either order.
+    pages of two species, and plates: pages that exist twice, with the same two pictures in either order. With `side`
+    every page shows all that it is about, in pictures of so many pixels a side.
     """
     rng = Random(f"guide {split} {seed}")
     world = distinct_species(rng, species, split, similarity=0.3)
-    pages = [page for each in world for page in _own_pages(rng, each)]
+    pages = [page for each in world for page in _own_pages(rng, each, side)]
     for _ in range(round(0.6 * species)):
         pair = rng.sample(world, 2)
-        entries = tuple(Entry(each, (rng.choice(FACTS),), rng.random() < 0.8) for each in pair)
-        pages.append(Page(write_page(rng, list(entries)), entries))
+        entries = tuple(Entry(each, (rng.choice(FACTS),), rng.random() < 0.8 or bool(side)) for each in pair)
+        pages.append(Page(write_page(rng, list(entries), side), entries))
     for _ in range(round(0.4 * species)):
         first, second = rng.sample(world, 2)
-        page, twin = write_plate(rng, first, second)
+        page, twin = write_plate(rng, first, second, side)
         pages += [Page(page, plate=(first, second)), Page(twin, plate=(second, first))]
     rng.shuffle(pages)
     ids = [content_id(page.content) for page in pages]
@@ -67,20 +68,22 @@ def field_guide(split: Split, species: int, seed: int) -> tuple[list[Chunk], lis
         Chunk(id=key, document_id=key, source=source, content=page.content)
         for key, page in zip(ids, pages, strict=True)
     ]
-    return chunks, list(_questions(rng, world, pages, ids))
+    return chunks, list(_questions(rng, world, pages, ids, side))
 
 
-def _own_pages(rng: Random, species: Species) -> Iterator[Page]:
+def _own_pages(rng: Random, species: Species, side: int | None) -> Iterator[Page]:
     facts = rng.sample(FACTS, len(FACTS))
     parts = (facts[:2], facts[2:4], [facts[4], rng.choice(facts[:4])])
     pictured = [rng.random() < 0.55 for _ in parts]
     pictured[rng.randrange(3)] |= not any(pictured)
     for part, with_picture in zip(parts, pictured, strict=True):
-        entry = Entry(species, tuple(part), with_picture)
-        yield Page(write_page(rng, [entry]), (entry,))
+        entry = Entry(species, tuple(part), with_picture or bool(side))
+        yield Page(write_page(rng, [entry], side), (entry,))
 
 
-def _questions(rng: Random, world: list[Species], pages: list[Page], ids: list[str]) -> Iterator[QAPair]:
+def _questions(
+    rng: Random, world: list[Species], pages: list[Page], ids: list[str], side: int | None
+) -> Iterator[QAPair]:
     """Ask what at least one page answers; every page that states the answer is gold."""
     for species in world:
         for kind, count in QUESTIONS.items():
@@ -94,16 +97,16 @@ def _questions(rng: Random, world: list[Species], pages: list[Page], ids: list[s
                 ]
                 if gold and asked < count:
                     asked += 1
-                    yield _record(ask(rng, kind, species, about), gold)
+                    yield _record(ask(rng, kind, species, about, side), gold)
     for key, page in zip(ids, pages, strict=True):
         if page.plate:
-            yield _record(_ask_plate(rng, page.plate), [key])
+            yield _record(_ask_plate(rng, page.plate, side), [key])
 
 
-def _ask_plate(rng: Random, plate: tuple[Species, ...]) -> Question:
+def _ask_plate(rng: Random, plate: tuple[Species, ...], side: int | None) -> Question:
     first, second = plate
     differing = [about for about in VISUALS if getattr(first.look, about) != getattr(second.look, about)]
-    return ask_order(rng, (first, second), rng.randrange(2), rng.choice(differing))
+    return ask_order(rng, (first, second), rng.randrange(2), rng.choice(differing), side)
 
 
 def _record(question: Question, gold: list[str]) -> QAPair:
@@ -119,36 +122,39 @@ def _record(question: Question, gold: list[str]) -> QAPair:
     )
 
 
-def topical_examples(split: Split, count: int, seed: int) -> Iterator[Example]:
+def topical_examples(split: Split, count: int, seed: int, side: int | None = None) -> Iterator[Example]:
     """Yield examples for stage 1, each of a new world, whose positive is about the query's species and no more.
 
     That is how public pairs are: the positive need not answer. The negative is about a similar species; where order
-    matters it is the same page with its pictures swapped, or a page of one of its moths that is no plate.
+    matters it is the same page with its pictures swapped, or a page of one of its moths that is no plate. `side` is
+    `field_guide`'s.
     """
     rng = Random(f"triplets {split} {seed}")
     for _ in range(count):
         kind = rng.choices(list(TRIPLET_KINDS), list(TRIPLET_KINDS.values()))[0]
         if kind in ("order", "plate"):
             first, second = distinct_species(rng, 2, split)
-            query = _ask_plate(rng, (first, second)).content if kind == "order" else show_plate(rng, first, second)
-            positive, negative = write_plate(rng, first, second)
+            asked = kind == "order"
+            query = _ask_plate(rng, (first, second), side).content if asked else show_plate(rng, first, second, side)
+            positive, negative = write_plate(rng, first, second, side)
             if rng.random() < 0.4:
-                negative = _topical_page(rng, first, True, split)
+                negative = _topical_page(rng, first, True, split, side)
         else:
             species = random_species(rng, split)
             about = rng.choice(VISUALS if kind == "look" else ("name",) if kind == "picture name" else FACTS)
-            query = ask(rng, kind, species, about).content
+            query = ask(rng, kind, species, about, side).content
             pictured = kind.startswith("picture") or rng.random() < 0.55
-            positive = _topical_page(rng, species, pictured, split)
-            negative = _topical_page(rng, similar_species(rng, species, split), rng.random() < 0.6, split)
+            positive = _topical_page(rng, species, pictured, split, side)
+            negative = _topical_page(rng, similar_species(rng, species, split), rng.random() < 0.6, split, side)
         key = content_id([*query, *positive])
         yield Example(id=key, query=query, positives=[positive], negatives=[negative], answers=[])
 
 
-def _topical_page(rng: Random, species: Species, pictured: bool, split: Split) -> Content:
+def _topical_page(rng: Random, species: Species, pictured: bool, split: Split, side: int | None) -> Content:
+    pictured = pictured or bool(side)
     if rng.random() < 0.75:
-        return write_page(rng, [Entry(species, tuple(rng.sample(FACTS, 2)), pictured)])
-    other = Entry(random_species(rng, split), (rng.choice(FACTS),), rng.random() < 0.7)
+        return write_page(rng, [Entry(species, tuple(rng.sample(FACTS, 2)), pictured)], side)
+    other = Entry(random_species(rng, split), (rng.choice(FACTS),), rng.random() < 0.7 or bool(side))
     entries = [Entry(species, (rng.choice(FACTS),), pictured), other]
     rng.shuffle(entries)
-    return write_page(rng, entries)
+    return write_page(rng, entries, side)

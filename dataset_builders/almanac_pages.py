@@ -3,6 +3,7 @@
 Kinds of question, by what the query holds and what the answer is:
 `fact` name → fact, `look` name → visible feature, `picture fact` picture → fact, `picture name` picture → name,
 `order` picture → visible feature of the *other* moth on a page where only the order of the pictures tells them apart.
+Pictures are of `side` pixels a side where it is given, else of random sizes.
 """
 
 from dataclasses import dataclass
@@ -90,8 +91,8 @@ def _sentence(rng: Random, pieces: list[str | bytes], form: str, name: str, valu
     return sentence[0].upper() + sentence[1:]
 
 
-def _write_picture(rng: Random, pieces: list[str | bytes], species: Species) -> None:
-    image = picture(species.look, rng)
+def _write_picture(rng: Random, pieces: list[str | bytes], species: Species, side: int | None) -> None:
+    image = picture(species.look, rng, side)
     form = rng.choice(("{S} looks like this:", "Picture of {S}:", "This picture shows {S}."))
     if form.endswith(":"):
         pieces += [_sentence(rng, pieces, form, species.full_name, "", introduced=False), image]
@@ -100,7 +101,7 @@ def _write_picture(rng: Random, pieces: list[str | bytes], species: Species) -> 
         pieces.append(_sentence(rng, pieces, form, species.full_name, "", introduced=False))
 
 
-def write_page(rng: Random, entries: list[Entry]) -> Content:
+def write_page(rng: Random, entries: list[Entry], side: int | None = None) -> Content:
     """Write a page of one or two entries, with one of several wordings."""
     pieces: list[str | bytes] = []
     pictures_first = len(entries) == 2 and all(entry.pictured for entry in entries) and rng.random() < 0.4
@@ -108,14 +109,14 @@ def write_page(rng: Random, entries: list[Entry]) -> Content:
         for words, entry, verb in zip(
             ("The first picture", "and the second picture"), entries, ("shows {S}", "shows {S}."), strict=True
         ):
-            pieces += [words, picture(entry.species.look, rng), verb.format(S=entry.species.full_name)]
+            pieces += [words, picture(entry.species.look, rng, side), verb.format(S=entry.species.full_name)]
     for entry in entries:
         todo: list[str] = rng.sample(entry.facts, len(entry.facts))
         if entry.pictured and not pictures_first:
             todo.insert(0 if rng.random() < 0.6 else rng.randrange(len(todo) + 1), "picture")
         for position, item in enumerate(todo):
             if item == "picture":
-                _write_picture(rng, pieces, entry.species)
+                _write_picture(rng, pieces, entry.species, side)
             else:
                 form = rng.choice(SENTENCES[item])
                 name, value = entry.species.full_name, entry.species.facts[item]
@@ -123,11 +124,11 @@ def write_page(rng: Random, entries: list[Entry]) -> Content:
     return _content(pieces)
 
 
-def write_plate(rng: Random, first: Species, second: Species) -> tuple[Content, Content]:
+def write_plate(rng: Random, first: Species, second: Species, side: int | None = None) -> tuple[Content, Content]:
     """Write a page that shows two moths without their names, and its twin with the same pictures swapped."""
     fact = rng.randrange(len(PLATES))
     opening, middle, end = (words.format(v=first.facts[PLATE_FACTS[fact]]) for words in PLATES[fact])
-    images = picture(first.look, rng), picture(second.look, rng)
+    images = picture(first.look, rng, side), picture(second.look, rng, side)
     page = _content([opening, images[0], middle, images[1], end])
     return page, _content([opening, images[1], middle, images[0], end])
 
@@ -136,7 +137,7 @@ def _subject(rng: Random, species: Species) -> str:
     return species.full_name if rng.random() < 0.5 else f"the moth {species.full_name}"
 
 
-def ask(rng: Random, kind: str, species: Species, about: str) -> Question:
+def ask(rng: Random, kind: str, species: Species, about: str, side: int | None = None) -> Question:
     """Ask about a species by its name (`fact`, `look`) or by a new picture of it (the other kinds but `order`)."""
     by_name = kind in ("fact", "look")
     subject = _subject(rng, species) if by_name else "this moth"
@@ -146,21 +147,23 @@ def ask(rng: Random, kind: str, species: Species, about: str) -> Question:
         words, answer = LOOK_QUESTIONS[about].format(S=subject), getattr(species.look, about)
     else:
         words, answer = NAME_QUESTION, species.full_name
-    return Question(kind, about, _content([words] if by_name else [picture(species.look, rng), words]), answer)
+    content = _content([words] if by_name else [picture(species.look, rng, side), words])
+    return Question(kind, about, content, answer)
 
 
-def ask_order(rng: Random, plate: tuple[Species, Species], shown: int, about: str) -> Question:
+def ask_order(
+    rng: Random, plate: tuple[Species, Species], shown: int, about: str, side: int | None = None
+) -> Question:
     """Show one moth of a plate (0 or 1), say where it stands, and ask for a feature of the other one."""
     words = f"{ORDER_QUESTIONS[shown]} {LOOK_QUESTIONS[about].format(S=OTHERS[shown])}"
-    content = _content([picture(plate[shown].look, rng), words])
+    content = _content([picture(plate[shown].look, rng, side), words])
     return Question("order", about, content, getattr(plate[1 - shown].look, about))
 
 
-def show_plate(rng: Random, first: Species, second: Species) -> Content:
+def show_plate(rng: Random, first: Species, second: Species, side: int | None = None) -> Content:
     """Look for a plate by new pictures of both its moths, in its order."""
-    return _content(
-        ["The first picture", picture(first.look, rng), "and the second picture", picture(second.look, rng)]
-    )
+    images = picture(first.look, rng, side), picture(second.look, rng, side)
+    return _content(["The first picture", images[0], "and the second picture", images[1]])
 
 
 def states(entries: list[Entry], kind: str, species: Species, about: str) -> bool:

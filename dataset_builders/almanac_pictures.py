@@ -89,6 +89,6 @@ def _jpeg(look: Look, size: int, variant: int) -> bytes:
     return buffer.getvalue()
 
 
-def picture(look: Look, rng: Random) -> bytes:
-    """Take a picture (JPEG) of a moth with this look, of a random size and one of `VARIANTS` drawings."""
-    return _jpeg(look, rng.choices(SIZES, SIZE_WEIGHTS)[0], rng.randrange(VARIANTS))
+def picture(look: Look, rng: Random, side: int | None = None) -> bytes:
+    """Take one of `VARIANTS` pictures (JPEG) of a moth with this look, of `side` pixels a side or of a random size."""
+    return _jpeg(look, side or rng.choices(SIZES, SIZE_WEIGHTS)[0], rng.randrange(VARIANTS))

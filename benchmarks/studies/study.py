@@ -43,8 +43,9 @@ DRY_WORLD: dict[str, Any] = {
     "species": {"train": 8, "validation": 4, "test": 4},
     "triplets": {"train": 16, "validation": 4, "test": 4},
 }
-# Of a study's own trainings of stage 2: the last weights, not the best. 44 of 110 steps reach its plateau.
-SHORT = ["--max_steps", "44", "--eval_strategy", "no", "--save_strategy", "no", "--load_best_model_at_end", "false"]
+# Of a study's own trainings: the last weights, not the best. 44 of 110 steps reach stage 2's plateau.
+LAST = ["--eval_strategy", "no", "--save_strategy", "no", "--load_best_model_at_end", "false"]
+SHORT = ["--max_steps", "44", *LAST]
 DRY_STEPS = ["--max_steps", "1", "--per_device_train_batch_size", "4"]
 
 
@@ -82,13 +83,13 @@ class World:
         """Embed the questions and documents of the guide by one of the world's checkpoints."""
         return encode(load_encoder(self.folder / name), self.guide)
 
-    def retrieved(self, positions: np.ndarray) -> Outcomes:
-        """Score a ranking (questions, depth), and what the reader answers from its first document."""
+    def retrieved(self, positions: np.ndarray, reader: Reader | None = None) -> Outcomes:
+        """Score a ranking (questions, depth), and what a reader, by default the tiny one, answers from its first."""
         chunks, golds = self.guide.chunks, [question.gold_ids for question in self.guide.questions]
         pairs = [([chunks[place].id for place in row], gold) for row, gold in zip(positions, golds, strict=True)]
         scores = {f"recall@{k}": self._named([recall_at_k(*pair, k) for pair in pairs]) for k in (1, 5)}
         scores["mrr"] = self._named([mrr(*pair) for pair in pairs])
-        return scores | self.answered([[chunks[row[0]].content] for row in positions])
+        return scores | self.answered([[chunks[row[0]].content] for row in positions], reader)
 
     def answered(self, documents: Sequence[list[Content]], reader: Reader | None = None) -> Outcomes:
         """Score what the reader answers from documents, a list a question."""
@@ -128,6 +129,7 @@ class Study:
     axis: str = ""  # what the values of arms `name @ value` are
     scale: str = "linear"
     further: Callable[[list[Measured]], dict[str, Any]] | None = None  # what follows from all seeds, beside the arms
+    pretrained: bool = True  # whether it needs what `benchmarks.almanac` trains
 
     def run(self, argv: Sequence[str] | None = None) -> None:
         """Measure what isn't there yet, and show, draw and keep the results."""
@@ -155,9 +157,10 @@ class Study:
         """Return what was measured in a world, now or before."""
         kept = world.folder / "studies" / f"{self.name}.json"
         if not kept.exists():
-            if world.dry:
-                build(world.data, seed=world.seed, **DRY_WORLD)
-            train_seed(world.folder, world.seed, world.steps)
+            if self.pretrained:
+                if world.dry:
+                    build(world.data, seed=world.seed, **DRY_WORLD)
+                train_seed(world.folder, world.seed, world.steps)
             found = self.measure(world)
             kept.parent.mkdir(exist_ok=True)
             aside = kept.with_suffix(".partial")
