@@ -1,5 +1,7 @@
 """The Almanac is the same world for a seed, keeps its splits apart, and its questions have the answers it says."""
 
+import hashlib
+import json
 from collections import Counter
 from random import Random
 
@@ -35,6 +37,34 @@ def test_splits_share_neither_names_nor_looks():
 
 def test_the_same_seed_gives_the_same_guide(guide):
     assert field_guide("test", 30, seed=0) == guide != field_guide("test", 30, seed=1)
+
+
+def test_the_world_is_what_it_was():
+    # Of texts and sizes, whatever JPEG's encoder makes of the drawings.
+    chunks, questions = field_guide("test", 12, seed=0)
+    examples = list(topical_examples("train", 40, seed=0))
+    told = [_told(each.content) for each in chunks]
+    told += [[*_told(each.question), each.answers[0], each.kind] for each in questions]
+    told += [_told(content) for each in examples for content in (each.query, *each.positives, *each.negatives)]
+    assert (
+        hashlib.sha256(json.dumps(told).encode()).hexdigest()
+        == "c17f00dcb62191b92984843ae2614916ba3e5b97a24757f137da51cbd54a47d0"
+    )
+
+
+def _told(content):
+    return [item["text"] if item["type"] == "text" else load_image(item["image"]).size for item in content]
+
+
+def test_with_a_side_every_page_shows_what_it_is_about():
+    chunks, questions = field_guide("test", 12, seed=0, side=112)
+    examples = list(topical_examples("train", 20, seed=0, side=112))
+    documents = [chunk.content for chunk in chunks]
+    documents += [document for each in examples for document in (*each.positives, *each.negatives)]
+    assert all(any(item["type"] == "image" for item in document) for document in documents)
+    asked = [question.question for question in questions] + [each.query for each in examples]
+    shown = [item["image"] for content in documents + asked for item in content if item["type"] == "image"]
+    assert {load_image(image).size for image in shown} == {(112, 112)}
 
 
 def test_gold_chunks_state_what_only_they_state(guide):
