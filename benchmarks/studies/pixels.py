@@ -8,6 +8,7 @@ sees pictures as they are.
 """
 
 import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,9 @@ def costs(world: World, places: dict[int, str]) -> dict[str, dict[str, float]]:
     """Measure what each cap costs: tokens, and seconds, of encoding in turn and of the training that was."""
     models = {str(cap): load_encoder(world.folder / place) for cap, place in places.items()}
     documents = world.guide.documents[:DOCUMENTS]
-    calls = {cap: partial(model.encode_documents, documents) for cap, model in models.items()}
+    calls: dict[str, Callable[[], Any]] = {
+        cap: partial(model.encode_documents, documents) for cap, model in models.items()
+    }
     taken = interleaved(calls, 1 if world.dry else 5)
     found = {}
     for cap, model in models.items():
