@@ -13,6 +13,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from dataset_builders.almanac_guide import field_guide, topical_examples
+from dataset_builders.almanac_kinds import MOTHS, Kind
 from dataset_builders.almanac_world import Split
 from dataset_builders.card import write_card
 from dataset_builders.schema import Chunk, write_records
@@ -32,6 +33,7 @@ def build(
     seed: int = 0,
     species: dict[Split, int] | None = None,
     triplets: dict[Split, int] | None = None,
+    kind: Kind = MOTHS,
 ) -> Path:
     """Write `folder/{corpus,qa,triplets}/{train,validation,test}.parquet` and return `folder`.
 
@@ -44,13 +46,13 @@ def build(
     for split in sizes:
         corpus, qa, examples = (folder / name / f"{split}.parquet" for name in ("corpus", "qa", "triplets"))
         if not (corpus.exists() and qa.exists()):
-            chunks, questions = field_guide(split, sizes[split], seed)
+            chunks, questions = field_guide(split, sizes[split], seed, kind)
             write_records(chunks, corpus)
             write_records(questions, qa)
             made = "the Almanac"
             logger.info("%s: %d chunks, %d questions", split, len(chunks), len(questions))
         if not examples.exists():
-            drawn = topical_examples(split, counts[split], seed)
+            drawn = topical_examples(split, counts[split], seed, kind)
             write_records(tqdm(drawn, total=counts[split], desc=f"{split} triplets"), examples)
             made = "the Almanac"
     write_card(folder, made, {"seed": seed, "species a split": sizes, "triplets a split": counts})

@@ -1,6 +1,6 @@
 """A field guide: the Almanac's corpus of one world, and the questions it answers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -55,7 +55,7 @@ def field_guide(split: Split, species: int, seed: int, kind: Kind = MOTHS) -> tu
     pages = [page for each in world for page in _own_pages(rng, each)]
     for _ in range(round(0.6 * species)):
         pair = rng.sample(world, 2)
-        entries = tuple(Entry(each, (rng.choice(kind.facts),), rng.random() < 0.8) for each in pair)
+        entries = tuple(_entry(each, [rng.choice(kind.facts)], rng.random() < 0.8) for each in pair)
         pages.append(Page(write_page(rng, list(entries)), entries))
     for _ in range(round(0.4 * species)):
         first, second = rng.sample(world, 2)
@@ -71,13 +71,18 @@ def field_guide(split: Split, species: int, seed: int, kind: Kind = MOTHS) -> tu
     return chunks, list(_questions(rng, world, pages, ids))
 
 
+def _entry(species: Species, facts: Sequence[str], pictured: bool) -> Entry:
+    """Write what a page says of a species; of a kind whose pictures have a set size, all pages show it."""
+    return Entry(species, tuple(facts), pictured or species.kind.side is not None)
+
+
 def _own_pages(rng: Random, species: Species) -> Iterator[Page]:
     facts = rng.sample(species.kind.facts, len(species.kind.facts))
     parts = (facts[:2], facts[2:4], [*facts[4:], rng.choice(facts[:4])])
     pictured = [rng.random() < 0.55 for _ in parts]
     pictured[rng.randrange(3)] |= not any(pictured)
     for part, with_picture in zip(parts, pictured, strict=True):
-        entry = Entry(species, tuple(part), with_picture)
+        entry = _entry(species, part, with_picture)
         yield Page(write_page(rng, [entry]), (entry,))
 
 
@@ -125,7 +130,7 @@ def _record(question: Question, gold: list[str]) -> QAPair:
     )
 
 
-def topical_examples(split: Split, count: int, seed: int) -> Iterator[Example]:
+def topical_examples(split: Split, count: int, seed: int, kind: Kind = MOTHS) -> Iterator[Example]:
     """Yield examples for stage 1, each of a new world, whose positive is about the query's species and no more.
 
     That is how public pairs are: the positive need not answer. The negative is about a similar species; where order
@@ -133,17 +138,17 @@ def topical_examples(split: Split, count: int, seed: int) -> Iterator[Example]:
     """
     rng = Random(f"triplets {split} {seed}")
     for _ in range(count):
-        kind = rng.choices(list(TRIPLET_KINDS), list(TRIPLET_KINDS.values()))[0]
-        if kind in ("order", "plate"):
-            first, second = distinct_species(rng, 2, split)
-            query = _ask_plate(rng, (first, second)).content if kind == "order" else show_plate(rng, first, second)
+        asks = rng.choices(list(TRIPLET_KINDS), list(TRIPLET_KINDS.values()))[0]
+        if asks in ("order", "plate"):
+            first, second = distinct_species(rng, 2, split, kind=kind)
+            query = _ask_plate(rng, (first, second)).content if asks == "order" else show_plate(rng, first, second)
             positive, negative = write_plate(rng, first, second)
             if rng.random() < 0.4:
                 negative = _topical_page(rng, first, True, split)
         else:
-            species = random_species(rng, split)
-            query = ask(rng, kind, species, rng.choice(asked_of(species, kind))).content
-            pictured = kind.startswith("picture") or rng.random() < 0.55
+            species = random_species(rng, split, kind)
+            query = ask(rng, asks, species, rng.choice(asked_of(species, asks))).content
+            pictured = asks.startswith("picture") or rng.random() < 0.55
             positive = _topical_page(rng, species, pictured, split)
             negative = _topical_page(rng, similar_species(rng, species, split), rng.random() < 0.6, split)
         key = content_id([*query, *positive])
@@ -152,8 +157,9 @@ def topical_examples(split: Split, count: int, seed: int) -> Iterator[Example]:
 
 def _topical_page(rng: Random, species: Species, pictured: bool, split: Split) -> Content:
     if rng.random() < 0.75:
-        return write_page(rng, [Entry(species, tuple(rng.sample(species.kind.facts, 2)), pictured)])
-    other = Entry(random_species(rng, split), (rng.choice(species.kind.facts),), rng.random() < 0.7)
-    entries = [Entry(species, (rng.choice(species.kind.facts),), pictured), other]
+        return write_page(rng, [_entry(species, rng.sample(species.kind.facts, 2), pictured)])
+    kind = species.kind
+    other = _entry(random_species(rng, split, kind), [rng.choice(kind.facts)], rng.random() < 0.7)
+    entries = [_entry(species, [rng.choice(kind.facts)], pictured), other]
     rng.shuffle(entries)
     return write_page(rng, entries)

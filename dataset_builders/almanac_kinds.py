@@ -1,11 +1,11 @@
 """What an Almanac is about: the names, facts and words of a kind of thing.
 
-Moths are what everything is trained on. Minerals are for tests alone: other names, words and drawings, with the same
-colours, shapes and counts to see.
+Moths are what everything is trained on; large ones are shown on every page. Minerals are for tests alone: other names,
+words and drawings, with the same colours, shapes and counts to see.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 PLACES = (
     "quarry heath moor canal orchard cliff meadow bog wharf glade ridge lagoon".split()
@@ -47,6 +47,8 @@ class Kind:
     fact_questions: Mapping[str, tuple[str, str]]
     look_questions: Mapping[str, str]
     plates: Mapping[str, tuple[str, str, str]]
+    # Pixels of a picture's side; every page then shows what it is about. Else sizes differ, and not all pages do.
+    side: int | None = None
 
     @property
     def facts(self) -> tuple[str, ...]:
@@ -105,6 +107,8 @@ MOTHS = Kind(
         "recorder": ("The first picture", "and the second picture", "were sent by {v}."),
     },
 )
+
+LARGE_MOTHS = replace(MOTHS, side=112)
 
 MINERALS = Kind(
     noun="mineral",

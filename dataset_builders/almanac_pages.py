@@ -63,7 +63,7 @@ def _sentence(
 
 
 def _picture(rng: Random, species: Species) -> bytes:
-    return picture(species.look, rng, species.kind.noun)
+    return picture(species.look, rng, species.kind.noun, species.kind.side)
 
 
 def _write_picture(rng: Random, pieces: list[str | bytes], species: Species) -> None:

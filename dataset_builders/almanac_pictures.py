@@ -104,6 +104,6 @@ def _jpeg(look: Look, size: int, variant: int, noun: str) -> bytes:
     return buffer.getvalue()
 
 
-def picture(look: Look, rng: Random, noun: str = "moth") -> bytes:
-    """Take a picture (JPEG) of a moth or a mineral with this look, of a random size and one of `VARIANTS` drawings."""
-    return _jpeg(look, rng.choices(SIZES, SIZE_WEIGHTS)[0], rng.randrange(VARIANTS), noun)
+def picture(look: Look, rng: Random, noun: str = "moth", side: int | None = None) -> bytes:
+    """Take one of `VARIANTS` pictures (JPEG) of a moth or a mineral with this look, of `side` or a random size."""
+    return _jpeg(look, side or rng.choices(SIZES, SIZE_WEIGHTS)[0], rng.randrange(VARIANTS), noun)

@@ -10,7 +10,7 @@ import pytest
 from dataset_builders import almanac_world as world
 from dataset_builders.almanac import build, write_pages
 from dataset_builders.almanac_guide import field_guide, topical_examples
-from dataset_builders.almanac_kinds import MINERALS, MOTHS
+from dataset_builders.almanac_kinds import LARGE_MOTHS, MINERALS, MOTHS
 from dataset_builders.almanac_lessons import UNKNOWN, page_lesson, picture_lesson, plate_lesson
 from dataset_builders.almanac_pages import Entry, ask, ask_order, write_page, write_plate
 from dataset_builders.almanac_pictures import SIZES, picture
@@ -195,6 +195,17 @@ def test_the_world_of_moths_stays_as_it_is():
         [[112, 101, 117, 114], [168, 139, 143, 161], [162, 142, 138, 162], [101, 102, 90, 97]],
         atol=4,
     )
+
+
+def test_every_page_of_large_moths_shows_what_it_is_about():
+    chunks, questions = field_guide("test", 12, seed=0, kind=LARGE_MOTHS)
+    examples = list(topical_examples("train", 20, seed=0, kind=LARGE_MOTHS))
+    documents = [chunk.content for chunk in chunks]
+    documents += [document for each in examples for document in (*each.positives, *each.negatives)]
+    assert all(any(item["type"] == "image" for item in document) for document in documents)
+    asked = [question.question for question in questions] + [each.query for each in examples]
+    shown = [item["image"] for content in documents + asked for item in content if item["type"] == "image"]
+    assert {load_image(image).size for image in shown} == {(112, 112)}
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.studies.study import Measured, Study, World
+from benchmarks.studies.study import LAST, Measured, Study, World
 from nyx.ranking import top
 from train_scripts import stage1
 from train_scripts.scoring import DEPTH
@@ -37,8 +37,7 @@ def train(world: World) -> None:
     if not (output / "model.safetensors").exists():
         named = ["--dataset", str(world.data), "--output_dir", str(output), *world.steps]
         seeds = ["--seed", str(world.seed), "--data_seed", str(world.seed)]
-        last = ["--eval_strategy", "no", "--save_strategy", "no", "--load_best_model_at_end", "false"]
-        stage1.train(*stage1.parse([*named, *seeds, *last], "stage1"), trainer_class=Snapshots)
+        stage1.train(*stage1.parse([*named, *seeds, *LAST], "stage1"), trainer_class=Snapshots)
 
 
 def measure(world: World) -> Measured:

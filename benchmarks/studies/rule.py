@@ -1,27 +1,37 @@
-"""Which rule should turn the reader's answers into examples: threshold, window, number of candidates?
+"""Which rule should turn a reader's answers into examples (threshold, window, candidates), and whose answers?
 
     python -m benchmarks.studies.rule
 
 From the recipe (exact match, window 1, 8 candidates) one thing is changed at a time; stage 2 is trained on what comes
-of it, for fewer steps than the recipe's with every rule.
+of it, for fewer steps than the recipe's with every rule. All of it twice: the reader that a retriever is aligned with,
+the Almanac's own or one half as wide, also answers from what it finds.
 """
 
 import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.studies.study import SHORT, Measured, Study, World
+from benchmarks.studies.study import SHORT, Measured, Outcomes, Study, World, reader_of
+from dataset_builders.almanac import TINY_VLM
 from nyx.ranking import top
+from nyx.reader import Reader
 from train_scripts import collect_feedback
 from train_scripts.scoring import DEPTH
 
-RECIPE = "recipe: EM, window 1, K 8"
+RECIPE = "recipe"
 RULES: dict[str, dict[str, Any]] = {
+    RECIPE: {},
     "K 4": {"candidates": 4},
+    "K 16": {"candidates": 16},
+    "K 32": {"candidates": 32},
     "window 2": {"window": 2},
+    "window 3": {"window": 3},
+    "window 4": {"window": 4},
     "F1 > 0": {"metric": "f1", "threshold": 0.01},
+    "F1 ≥ 0.3": {"metric": "f1", "threshold": 0.3},
     "F1 ≥ 0.5": {"metric": "f1", "threshold": 0.5},
 }
+OWN, NARROW = "reader 128", "reader 64"
 
 
 def collect(world: World, folder: Path, **rule: Any) -> Path:
@@ -42,20 +52,32 @@ def collect(world: World, folder: Path, **rule: Any) -> Path:
 
 
 def measure(world: World) -> Measured:
-    folders = {RECIPE: world.data} | {name: world.folder / "studies" / "rule" / name for name in RULES}
-    checkpoints = {"stage 1": "stage 1"}
-    for name, folder in folders.items():
-        examples = collect(world, folder, **RULES.get(name, {}))
-        checkpoints[name] = world.align(f"rule/{name}, trained", examples, *SHORT)
-    statistics = {
-        name: json.loads((folder / "feedback" / "train.statistics.json").read_text())
-        for name, folder in folders.items()
-    }
-    arms = {name: world.retrieved(top(*world.embed(place), DEPTH)) for name, place in checkpoints.items()}
+    arms: dict[str, Outcomes] = {}
+    statistics = {}
+    found = top(*world.embed("stage 1"), DEPTH)
+    for name, place in {OWN: TINY_VLM, NARROW: reader_of(world, 64)}.items():
+        reader = Reader.from_pretrained(place, cache=world.folder / "answers.sqlite")
+        arms[f"stage 1, {name}"] = world.retrieved(found, reader)
+        for rule, changed in RULES.items():
+            folder = world.folder / "studies" / "rule" / name / rule
+            if (name, rule) == (OWN, RECIPE):
+                folder = world.data  # its feedback is there
+            examples = collect(world, folder, reader=[str(place)], **changed)
+            checkpoint = world.align(f"rule/{name}/{rule}, trained", examples, *SHORT)
+            arms[f"{rule}, {name}"] = world.retrieved(top(*world.embed(checkpoint), DEPTH), reader)
+            statistics[f"{rule}, {name}"] = json.loads((examples.parent / "train.statistics.json").read_text())
     return {"arms": arms, "facts": statistics}
 
 
-STUDY = Study("rule", __doc__, measure, [(name, RECIPE) for name in RULES])
+COMPARED = [
+    pair
+    for name in (OWN, NARROW)
+    for pair in (
+        (f"{RECIPE}, {name}", f"stage 1, {name}"),
+        *((f"{rule}, {name}", f"{RECIPE}, {name}") for rule in RULES if rule != RECIPE),
+    )
+]
+STUDY = Study("rule", __doc__, measure, COMPARED)
 
 if __name__ == "__main__":
     STUDY.run()

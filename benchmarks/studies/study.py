@@ -8,6 +8,9 @@ point of a curve.
 import argparse
 import json
 import os
+import shutil
+import subprocess
+import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -30,7 +33,7 @@ from nyx.answers import rag
 from nyx.metrics import mean, mrr, recall_at_k
 from nyx.models import load_encoder
 from nyx.reader import Reader
-from train_scripts import stage1
+from train_scripts import stage1, train_reader
 from train_scripts.data import Examples, read_validation
 from train_scripts.fit import fit
 from train_scripts.scoring import Guide, encode
@@ -43,8 +46,11 @@ DRY_WORLD: dict[str, Any] = {
     "species": {"train": 8, "validation": 4, "test": 4},
     "triplets": {"train": 16, "validation": 4, "test": 4},
 }
-# Of a study's own trainings of stage 2: the last weights, not the best. 44 of 110 steps reach its plateau.
-SHORT = ["--max_steps", "44", "--eval_strategy", "no", "--save_strategy", "no", "--load_best_model_at_end", "false"]
+# Of a study's own trainings: the last weights, not the best. 44 of 110 steps reach stage 2's plateau.
+LAST = ["--eval_strategy", "no", "--save_strategy", "no", "--load_best_model_at_end", "false"]
+SHORT = ["--max_steps", "44", *LAST]
+# Of the own reader's steps, for smaller ones: a quarter of an hour on one core.
+SCALE = "0.12"
 DRY_STEPS = ["--max_steps", "1", "--per_device_train_batch_size", "4"]
 
 
@@ -119,6 +125,24 @@ class World:
         return f"studies/{name}"
 
 
+def reader_of(world: World, width: int) -> Path:
+    """Return the folder of a reader, trained beside the worlds unless it is there."""
+    if width == train_reader.WIDTH:
+        return TINY_VLM
+    folder = world.folder.parent / "readers" / f"width{width}"
+    if not folder.exists():
+        folder.parent.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as parent:
+            aside = Path(parent) / folder.name
+            if world.dry:  # trained for a step it would answer nothing right: the own one stands in
+                shutil.copytree(TINY_VLM, aside)
+            else:  # in a process of its own: it keeps to the CPU, where training the retrievers may not
+                command = [sys.executable, "-m", "train_scripts.train_reader", "--output", str(aside)]
+                subprocess.run([*command, "--width", str(width), "--scale", SCALE], check=True)
+            aside.rename(folder)
+    return folder
+
+
 @dataclass(frozen=True)
 class Study:
     """What a study measures in a world, which arms it compares by which metric, and how it is drawn."""
@@ -132,6 +156,7 @@ class Study:
     axis: str = ""  # what the values of arms `name @ value` are
     scale: str = "linear"
     further: Callable[[list[Measured]], dict[str, Any]] | None = None  # what follows from all seeds, beside the arms
+    pretrained: bool = True  # whether it needs what `benchmarks.almanac` trains
 
     def run(self, argv: Sequence[str] | None = None) -> None:
         """Measure what isn't there yet, and show, draw and keep the results."""
@@ -159,9 +184,10 @@ class Study:
         """Return what was measured in a world, now or before."""
         kept = world.folder / "studies" / f"{self.name}.json"
         if not kept.exists():
-            if world.dry:
-                build(world.data, seed=world.seed, **DRY_WORLD)
-            train_seed(world.folder, world.seed, world.steps)
+            if self.pretrained:
+                if world.dry:
+                    build(world.data, seed=world.seed, **DRY_WORLD)
+                train_seed(world.folder, world.seed, world.steps)
             found = self.measure(world)
             kept.parent.mkdir(exist_ok=True)
             aside = kept.with_suffix(".partial")
