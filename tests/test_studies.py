@@ -11,6 +11,7 @@ from benchmarks import tables
 from benchmarks.studies.data_scale import log_linear
 from benchmarks.studies.golden import conditional
 from benchmarks.studies.graded import likelihoods
+from benchmarks.studies.readers import ALL, DOMAINS, WIDTHS, aligned, gains
 from benchmarks.studies.study import RESULTS, Study
 from benchmarks.studies.teacher import asked_by, teacher_of
 from dataset_builders.almanac import TINY_VLM
@@ -92,6 +93,23 @@ def test_a_teacher_asks_the_same_in_its_own_words():
         words = [[text(form.format(S="the moth Vela lunaris"))] for form in forms]
         assert [teacher_of(each) for each in words] == ["A", "B"]
         assert all(asked_by(each, teacher) == own for each in words for teacher, own in zip("AB", words, strict=True))
+
+
+def test_gains_are_told_by_the_reader_that_answers():
+    # Of ten questions stage 1 has two right, alignment with the own reader one more for each width, others none more.
+    def right(count):
+        return {"answer EM": {f"0/fact/{i}": float(i < count) for i in range(10)}}
+
+    names = ("stage 1", *map(aligned, WIDTHS), ALL)
+    arms = {f"{name}, {domain} @ {width}": right(2) for name in names for domain in DOMAINS for width in WIDTHS}
+    arms |= {f"{aligned(width)}, moths @ {width}": right(3 + place) for place, width in enumerate(WIDTHS)}
+    found = gains([{"arms": arms}])["gain over stage 1"]
+    own = {width: 10.0 * (1 + place) for place, width in enumerate(WIDTHS)}
+    assert {width: found["moths"]["by reader that answers"][aligned(width)][width] for width in WIDTHS} == own
+    assert set(found["minerals"]["by reader that answers"][ALL].values()) == {0.0}
+    assert found["moths"]["words"].endswith(
+        f"+10.0 at {WIDTHS[0]}, +20.0 at {WIDTHS[1]}, +30.0 at {WIDTHS[2]} points; it rises with width"
+    )
 
 
 def test_the_reader_finds_the_right_answer_likelier_where_it_is_written():

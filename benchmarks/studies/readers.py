@@ -57,14 +57,14 @@ def reader_of(world: World, width: int) -> Path:
 def align(world: World, name: str, readers: Sequence[Path]) -> tuple[str, dict[str, Any]]:
     """Align stage 2 with readers; returns the checkpoint, and what became of the feedback."""
     folder = world.data if readers == [TINY_VLM] else world.folder / "studies" / "readers" / name
-    checkpoint = "stage 1"
     try:
         examples = collect(world, folder, reader=[str(each) for each in readers])
-        checkpoint = world.align(f"readers/{name}, trained", examples, *SHORT)
     except ValueError:  # no example: a reader that was trained for a step answers nothing right
         if not world.dry:
             raise
-    return checkpoint, json.loads((folder / "feedback" / "train.statistics.json").read_text())
+        return "stage 1", {}
+    checkpoint = world.align(f"readers/{name}, trained", examples, *SHORT)
+    return checkpoint, json.loads((examples.parent / "train.statistics.json").read_text())
 
 
 def measure(world: World) -> Measured:
@@ -102,9 +102,9 @@ def gains(seeds: list[Measured]) -> dict[str, Any]:
             for name in (*map(aligned, WIDTHS), ALL)
         }
         own = [gain[aligned(width)][width] for width in WIDTHS]
-        monotone = "monotone" if own in (sorted(own), sorted(own, reverse=True)) else "not monotone"
+        rises = "it rises with width" if own == sorted(own) else "it does not rise with width throughout"
         steps = ", ".join(f"{points:+.1f} at {width}" for width, points in zip(WIDTHS, own, strict=True))
-        words = f"{domain}: aligned with the reader that answers, {steps} points; {monotone} in its width"
+        words = f"{domain}: aligned with the reader that answers, {steps} points; {rises}"
         found[domain] = {"by reader that answers": gain, "words": words}
     return {"gain over stage 1": found}
 
