@@ -4,9 +4,10 @@
     python -m benchmarks.train_step --dry                                   # ours alone, tiny, in seconds
 
 Rival: `MatryoshkaLoss(CachedMultipleNegativesRankingLoss)` in `SentenceTransformerTrainer`, on the same checkpoint,
-the same triplets of mixed contents (no picture and no document occurs twice), in the same precision (bf16 autocast),
-at whichever of its mini-batch sizes is fastest. Either side's own trainer runs: making inputs, the gradient and
-the optimizer are in the time. Memory is the peak of a process of its own that trains for one step.
+the same triplets of mixed contents (no picture and no document occurs twice), in the same precision (bf16 autocast
+where the CPU has it, else float32), at whichever of its mini-batch sizes is fastest. Either side's own trainer runs:
+making inputs, the gradient and the optimizer are in the time. Memory is the peak of a process of its own that trains
+for one step.
 """
 
 import argparse
@@ -30,11 +31,13 @@ from benchmarks.measure import about, in_turn
 from dataset_builders.schema import Example
 from modeling_nyx import NyxModel
 from nyx.messages import to_messages
+from nyx.models import native_dtype
 from train_scripts.trainer import NyxTrainer, NyxTrainingArguments
 
 RESULTS = Path(__file__).parent / "results" / "train_step.json"
 DIMS, WEIGHTS, TEMPERATURE = [512, 256, 128, 64], [0.4, 0.3, 0.2, 0.1], 0.05
 MINI_BATCHES = (1, 4, 16)
+BF16 = native_dtype() == torch.bfloat16  # what a CPU emulates, nobody trains in
 SIDES = [252, 336, 420]  # of pictures that neither side's processor has to resize
 # Ours: its defaults, and the least memory.
 OURS: dict[str, dict[str, Any]] = {"ours": {}, "ours, no graph kept": {"graph_tokens": 0}}
@@ -96,7 +99,7 @@ def settings(folder: Path, count: int, bf16: bool) -> dict[str, Any]:
     }
 
 
-def our_trainer(folder: Path, examples: list[Example], frozen: bool, bf16: bool = True, **options: Any) -> Trainer:
+def our_trainer(folder: Path, examples: list[Example], frozen: bool, bf16: bool = BF16, **options: Any) -> Trainer:
     model = NyxModel.from_pretrained(folder)
     model.visual.requires_grad_(not frozen)
     arguments = NyxTrainingArguments(
@@ -109,7 +112,7 @@ def our_trainer(folder: Path, examples: list[Example], frozen: bool, bf16: bool 
     return quiet(NyxTrainer(model, arguments, train_dataset=examples))
 
 
-def rival_trainer(folder: Path, examples: list[Example], frozen: bool, mini_batch: int, bf16: bool = True) -> Trainer:
+def rival_trainer(folder: Path, examples: list[Example], frozen: bool, mini_batch: int, bf16: bool = BF16) -> Trainer:
     from datasets import Dataset
     from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
     from sentence_transformers.sentence_transformer.losses import CachedMultipleNegativesRankingLoss, MatryoshkaLoss
@@ -262,7 +265,9 @@ def contents_of(batch: list[Example], processor: Any) -> dict[str, int]:
 def measure(folder: Path, count: int, runs: int, counts: Sequence[int], rivals: bool) -> dict[str, Any]:
     examples = triplets(count)
     results = about("python -m benchmarks.train_step", "torch", "transformers", "sentence-transformers")
-    results |= {"threads": torch.get_num_threads()} | contents_of(examples, NyxModel.from_pretrained(folder).processor)
+    results |= {"threads": torch.get_num_threads(), "bf16": BF16} | contents_of(
+        examples, NyxModel.from_pretrained(folder).processor
+    )
     if rivals:
         results["the same in float32"] = compare_gradients(folder)
     states = {"trained": False, "frozen": True}

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,11 @@ def encode_rows(
     longer = sum(length > batch_tokens for length in lengths) if batch_tokens else 0
     if longer:
         logger.warning("%d contents have more than batch_tokens=%d tokens: each runs alone.", longer, batch_tokens)
+    if on_cpu and model.dtype == torch.bfloat16 and not cpu_has_bfloat16():
+        logger.warning(
+            "The model is in bfloat16, which this CPU has to emulate, tens of times slower than float32. Load it with "
+            "dtype=torch.float32."
+        )
     limit = batch_tokens or (TOKENS_ON_CPU if on_cpu else TOKENS)
     groups = [[indices[place] for place in group] for group in group_by_tokens(lengths, limit)]
     in_order = partial(_side_by_side, on_cpu, default_workers(on_cpu) if workers is None else workers)
@@ -54,6 +60,13 @@ def encode_rows(
         return group, model.embed(batch.to(model.device), known)[1:].cpu().numpy(), failed
 
     yield from in_order(partial(_pack, model.processor, rows, known), embed, groups)
+
+
+def cpu_has_bfloat16() -> bool:
+    """Tell whether this machine's CPU multiplies bfloat16 by itself."""
+    about = Path("/proc/cpuinfo")
+    known = set(about.read_text().split()) if about.exists() else set()
+    return bool(known & {"avx512_bf16", "amx_bf16", "bf16"})
 
 
 def default_workers(on_cpu: bool) -> int:

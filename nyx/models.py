@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig
 
 from modeling_nyx import NyxModel, NyxQwen3VLModel
+from modeling_nyx.encode_nyx import cpu_has_bfloat16
 
 ENCODERS = {"qwen2_5_vl": NyxModel, "qwen3_vl": NyxQwen3VLModel}
 
@@ -50,9 +51,7 @@ def native_dtype() -> torch.dtype:
     """Return bfloat16 where this machine computes it by itself, several times as fast as float32; else float32."""
     if torch.cuda.is_available():
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    about = Path("/proc/cpuinfo")
-    known = set(about.read_text().split()) if about.exists() else set()
-    return torch.bfloat16 if known & {"avx512_bf16", "amx_bf16", "bf16"} else torch.float32
+    return torch.bfloat16 if cpu_has_bfloat16() else torch.float32
 
 
 def fingerprint(name: str | Path) -> str:

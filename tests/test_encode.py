@@ -159,3 +159,13 @@ def test_many_pictures_pass_the_vision_tower_a_few_at_a_time(model, processor, m
         features = model.encode_images(batch["pixel_values"], batch["image_grid_thw"])
     assert len(sizes) > 2 and max(sizes) < PATCHES_ON_CPU + 64
     assert [len(each) for each in features] == (batch["image_grid_thw"].prod(1) // 4).tolist()
+
+
+@pytest.mark.parametrize(("native", "warned"), [(False, True), (True, False)])
+def test_bfloat16_is_warned_of_where_the_cpu_emulates_it(model, monkeypatch, caplog, native, warned):
+    monkeypatch.setattr(encode_nyx, "cpu_has_bfloat16", lambda: native)
+    copy.deepcopy(model).to(torch.bfloat16).encode_documents([[text("a moth")]])
+    assert ("dtype=torch.float32" in caplog.text) == warned
+    caplog.clear()
+    model.encode_documents([[text("a moth")]])
+    assert not caplog.text
