@@ -37,6 +37,7 @@ from modeling_nyx import NyxModel
 from modeling_nyx.content_nyx import Content
 from modeling_nyx.modeling_nyx import last_token_embeddings
 from nyx.messages import to_messages
+from nyx.models import native_dtype
 from train_scripts import stage1
 from train_scripts.arguments import RECIPES
 from train_scripts.cost import TEXT, VISION
@@ -44,6 +45,7 @@ from train_scripts.fit import prepare_model
 from train_scripts.trainer import NyxTrainer
 
 RESULTS = Path(__file__).parent / "results" / "gpu.json"
+DTYPE = native_dtype()  # bfloat16 on the GPUs this is for
 ROOT = Path(__file__).parents[1]
 AT_ONCE = "--micro_batch_tokens 1000000000 --graph_tokens 1000000000".split()
 UNCHECKPOINTED = "--gradient_checkpointing false".split()
@@ -75,8 +77,8 @@ def seconds_of(work: Callable[[], Any], runs: int) -> float:
 
 
 def matrix_rate(device: str, size: int) -> float:
-    """Measure FLOP/s of bf16 products of square matrices."""
-    left, right = (torch.randn(size, size, dtype=torch.bfloat16, device=device) for _ in range(2))
+    """Measure FLOP/s of products of square matrices."""
+    left, right = (torch.randn(size, size, dtype=DTYPE, device=device) for _ in range(2))
     many = 10
 
     def work() -> None:
@@ -111,7 +113,7 @@ def best(encode: Callable[[int], Any], sizes: Sequence[int], runs: int) -> dict[
 
 def encode_ours(folder: Path, device: str, contents: list[Content], runs: int) -> tuple[dict[str, Any], np.ndarray]:
     """Time ours; returns the figures, and the embeddings."""
-    model: Any = NyxModel.from_pretrained(folder, dtype=torch.bfloat16).to(device).eval()
+    model: Any = NyxModel.from_pretrained(folder, dtype=DTYPE).to(device).eval()
     rate = matrix_rate(device, 8192 if device == "cuda" else 512)
     rows = model.processor.rows(contents)
     tokens = sum(len(row.ids) for row in rows)
@@ -134,7 +136,7 @@ def encode_ours(folder: Path, device: str, contents: list[Content], runs: int) -
 
 def encode_padded(folder: Path, device: str, contents: list[Content], runs: int) -> tuple[dict[str, Any], np.ndarray]:
     """Time transformers' own model."""
-    model: Any = Qwen2_5_VLModel.from_pretrained(folder, dtype=torch.bfloat16, attn_implementation="sdpa")
+    model: Any = Qwen2_5_VLModel.from_pretrained(folder, dtype=DTYPE, attn_implementation="sdpa")
     encode = partial(padded, model.to(device).eval(), NyxModel.processor_class.from_pretrained(folder), contents)
     report = best(encode, (1, 8, 32), runs)
     return report, encode(report["batch size"])
@@ -143,7 +145,7 @@ def encode_padded(folder: Path, device: str, contents: list[Content], runs: int)
 def encode_sentence_transformers(folder: Path, device: str, contents: list[Content], runs: int) -> dict[str, Any]:
     from sentence_transformers import SentenceTransformer
 
-    model = SentenceTransformer(str(folder), device=device, model_kwargs={"dtype": torch.bfloat16})
+    model = SentenceTransformer(str(folder), device=device, model_kwargs={"dtype": DTYPE})
 
     def encode(size: int) -> Any:
         return model.encode_document([to_messages(content) for content in contents], batch_size=size)
@@ -255,7 +257,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if args.dry:
             write_checkpoint(folder, tiny=True)
         else:
-            write_checkpoint(folder, shape=(TEXT["Qwen2.5-VL-3B"], VISION), dtype=torch.bfloat16, device="cuda")
+            write_checkpoint(folder, shape=(TEXT["Qwen2.5-VL-3B"], VISION), dtype=DTYPE, device="cuda")
         results = measure(folder, args.dry)
     if not args.dry:
         RESULTS.write_text(json.dumps(results, indent=1) + "\n")
