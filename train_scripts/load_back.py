@@ -74,3 +74,4 @@ if __name__ == "__main__":
     except Exception as error:  # whatever a library says of a broken file
         sys.stdout.write(f"{type(error).__name__}: {error}")
         sys.exit(1)
+    os._exit(0)  # not by way of Python's end, at which the threads of Arrow's streams sometimes abort the process
