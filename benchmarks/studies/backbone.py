@@ -77,9 +77,7 @@ def train(world: World, name: str) -> str:
         start = Path(f"{output}, start")
         STARTS[name](world.seed).save_pretrained(start)
         NyxProcessor.from_pretrained(TINY_VLM).save_pretrained(start)
-        named = ["--model_name_or_path", str(start), "--dataset", str(world.data), "--output_dir", str(output)]
-        seeds = ["--seed", str(world.seed), "--data_seed", str(world.seed)]
-        stage1.train(*stage1.parse([*named, *seeds, *world.steps], "stage1"))
+        stage1.train(*stage1.parse(world.arguments(output, "--model_name_or_path", str(start)), "stage1"))
     return f"studies/backbone/{name}"
 
 

@@ -35,9 +35,7 @@ def train(world: World) -> None:
     """Train stage 1 up to the last snapshot, unless it is there."""
     output = world.folder / "studies" / "data_scale"
     if not (output / "model.safetensors").exists():
-        named = ["--dataset", str(world.data), "--output_dir", str(output), *world.steps]
-        seeds = ["--seed", str(world.seed), "--data_seed", str(world.seed)]
-        stage1.train(*stage1.parse([*named, *seeds, *LAST], "stage1"), trainer_class=Snapshots)
+        stage1.train(*stage1.parse(world.arguments(output, *LAST), "stage1"), trainer_class=Snapshots)
 
 
 def measure(world: World) -> Measured:

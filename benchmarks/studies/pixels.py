@@ -57,10 +57,8 @@ def train(world: World, cap: int) -> str:
     if not (output / "model.safetensors").exists():
         start = Path(f"{output}, start")
         capped(start, cap)
-        named = ["--model_name_or_path", str(start), "--dataset", str(world.data), "--output_dir", str(output)]
-        seeds = ["--seed", str(world.seed), "--data_seed", str(world.seed)]
-        steps = ["--max_steps", str(STEPS), *LAST, *world.steps]
-        stage1.train(*stage1.parse([*named, *seeds, *steps], "stage1"))
+        given = world.arguments(output, "--model_name_or_path", str(start), "--max_steps", str(STEPS), *LAST)
+        stage1.train(*stage1.parse(given, "stage1"))
     return str(cap)
 
 

@@ -20,9 +20,7 @@ def train_apart(world: World) -> str:
     """Train the baseline by stage 1's recipe, unless it is there; returns its name."""
     output = world.folder / "apart"
     if not (output / "model.safetensors").exists():
-        named = ["--dataset", str(world.data), "--output_dir", str(output)]
-        seeds = ["--seed", str(world.seed), "--data_seed", str(world.seed)]
-        stage1.train(*stage1.parse([*named, *seeds, *world.steps], "stage1"), trainer_class=ApartTrainer)
+        stage1.train(*stage1.parse(world.arguments(output), "stage1"), trainer_class=ApartTrainer)
     return output.name
 
 

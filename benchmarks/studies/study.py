@@ -111,14 +111,18 @@ class World:
         names = (f"{self.seed}/{each.kind}/{place}" for place, each in enumerate(self.guide.questions))
         return dict(zip(names, values, strict=True))
 
+    def arguments(self, output: Path, *others: str) -> list[str]:
+        """Return the arguments of a training in this world; in a dry run it is a step long, whatever `others` say."""
+        seeds = ["--seed", str(self.seed), "--data_seed", str(self.seed)]
+        return ["--dataset", str(self.data), "--output_dir", str(output), *seeds, *others, *self.steps]
+
     def align(self, name: str, examples: Path, *arguments: str) -> str:
         """Train stage 2 on examples, mixed with stage 1's as its recipe says, unless it is there; returns its name."""
         output = self.folder / "studies" / name
         if not (output / "model.safetensors").exists():
             start = str(self.folder / "stage 1")
-            seeds = ["--seed", str(self.seed), "--data_seed", str(self.seed)]
-            named = ["--model_name_or_path", start, "--output_dir", str(output), "--dataset", str(self.data)]
-            data, training, adapter = stage1.parse([*named, *seeds, *arguments, *self.steps], "stage2")
+            given = self.arguments(output, "--model_name_or_path", start, *arguments)
+            data, training, adapter = stage1.parse(given, "stage2")
             replayed = Examples(self.data / "triplets" / "train.parquet")
             mixed = Examples(examples).mixed(replayed, data.replay, self.seed)
             fit(start, mixed, read_validation(self.data), data, training, adapter, stage="stage 2")
