@@ -5,7 +5,6 @@ python -m train_scripts.load_back dataset FOLDER
 python -m train_scripts.load_back space FOLDER
 """
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -74,4 +73,3 @@ if __name__ == "__main__":
     except Exception as error:  # whatever a library says of a broken file
         sys.stdout.write(f"{type(error).__name__}: {error}")
         sys.exit(1)
-    os._exit(0)  # not by way of Python's end, at which the threads of Arrow's streams sometimes abort the process
