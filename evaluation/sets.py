@@ -36,7 +36,7 @@ SEED = 42
 
 
 @dataclass(frozen=True)
-class Benchmark:
+class PublicBenchmark:
     """How the paper uses a public set: the split with its questions, how many of them, and who scores the answers.
 
     Without a scorer each question is scored by what it is: `choice` with options, else `squad`. `further` reads
@@ -56,13 +56,13 @@ class Benchmark:
 LECTURES = {"train": scienceqa_example, "validation": scienceqa_lecture}
 SHOWN = {"lecture": 1, "example": 2}
 BENCHMARKS = {
-    "hotpotqa": Benchmark("validation", "hotpotqa", 250, "CC BY-SA 4.0"),
-    "musique": Benchmark("validation", "musique", 250, "CC BY 4.0"),
-    "2wikimultihopqa": Benchmark("validation", "hotpotqa", 250, "Apache-2.0"),
-    "bamboogle": Benchmark("test", "squad", licence="MIT"),
-    "multimodalqa": Benchmark("validation", "multimodalqa"),
-    "scienceqa": Benchmark("test", CHOICE, licence="CC BY-NC-SA 4.0", further=LECTURES, documents=SHOWN),
-    "nyxqa": Benchmark("test", CHOICE, repository="SnowNation/NyxQA"),
+    "hotpotqa": PublicBenchmark("validation", "hotpotqa", 250, "CC BY-SA 4.0"),
+    "musique": PublicBenchmark("validation", "musique", 250, "CC BY 4.0"),
+    "2wikimultihopqa": PublicBenchmark("validation", "hotpotqa", 250, "Apache-2.0"),
+    "bamboogle": PublicBenchmark("test", "squad", licence="MIT"),
+    "multimodalqa": PublicBenchmark("validation", "multimodalqa"),
+    "scienceqa": PublicBenchmark("test", CHOICE, licence="CC BY-NC-SA 4.0", further=LECTURES, documents=SHOWN),
+    "nyxqa": PublicBenchmark("test", CHOICE, repository="SnowNation/NyxQA"),
 }
 # Which shape a file's rows have is seen by their columns, in this order.
 SHAPES = ("hotpotqa", "musique", "bamboogle", "scienceqa", "human-questions", "questions")
@@ -111,7 +111,7 @@ def build(
     return facts
 
 
-def _find(name: str, source: str) -> tuple[Benchmark, PublicSet, str]:
+def _find(name: str, source: str) -> tuple[PublicBenchmark, PublicSet, str]:
     """Return how a set is used, how its rows are read, and where they lie."""
     if Path(name).is_file():
         row = next(iter(read_rows(PublicSet(iter, ()), "", name)), {})
@@ -121,9 +121,9 @@ def _find(name: str, source: str) -> tuple[Benchmark, PublicSet, str]:
             raise ValueError(f"{name} has rows of {sorted(row)}; expected the columns of one of: {known}.")
         # Kept rows say which set they are of.
         known_as = row.get("dataset") or shape
-        benchmark = BENCHMARKS.get(known_as, Benchmark("", ""))
+        benchmark = BENCHMARKS.get(known_as, PublicBenchmark("", ""))
         licence = row.get("license") or benchmark.licence
-        return Benchmark("", benchmark.scorer, licence=licence), PUBLIC_SETS[shape], name
+        return PublicBenchmark("", benchmark.scorer, licence=licence), PUBLIC_SETS[shape], name
     if name not in BENCHMARKS:
         raise ValueError(f"Unknown benchmark {name!r}; expected a file, or one of {', '.join(BENCHMARKS)}.")
     benchmark, public = BENCHMARKS[name], PUBLIC_SETS[name]
@@ -133,7 +133,7 @@ def _find(name: str, source: str) -> tuple[Benchmark, PublicSet, str]:
     return benchmark, public, source
 
 
-def _documents(benchmark: Benchmark, public: PublicSet, source: str, dropped: Dropped) -> Iterator[list[Chunk]]:
+def _documents(benchmark: PublicBenchmark, public: PublicSet, source: str, dropped: Dropped) -> Iterator[list[Chunk]]:
     """Read the documents that a set keeps in its other splits; a single file has none."""
     for split, read in benchmark.further.items() if not Path(source).is_file() else ():
         rows = tqdm(read_rows(public, split, source), desc=split)

@@ -9,7 +9,7 @@ import pytest
 
 from dataset_builders.public_sets import PUBLIC_SETS
 from dataset_builders.schema import Chunk, QAPair, read_records, write_records
-from evaluation.benchmark import Benchmark as EvaluatedBenchmark
+from evaluation.benchmark import Benchmark
 from evaluation.scorers import score
 from evaluation.sets import BENCHMARKS, build, sample
 from modeling_nyx.content_nyx import text_of
@@ -89,7 +89,7 @@ def test_scienceqa_searches_lectures_of_all_splits_and_solved_training_questions
     (source / "README.md").write_text(f"---\nconfigs:\n- config_name: default\n  data_files:\n{header}---\n")
     build("scienceqa", tmp_path / "out", fail, source=str(source))
     (question,), chunks, facts = read(tmp_path / "out")
-    opened = EvaluatedBenchmark.open(tmp_path / "out")
+    opened = Benchmark.open(tmp_path / "out")
     assert (opened.name, opened.scorer, opened.documents) == ("scienceqa", "choice", {"lecture": 1, "example": 2})
     assert opened.gold == [question.gold_ids]
     found = {text_of(chunk.content): chunk.source for chunk in chunks}
