@@ -5,6 +5,7 @@ python -m train_scripts.load_back dataset FOLDER
 python -m train_scripts.load_back space FOLDER
 """
 
+import os
 import subprocess
 import sys
 import tempfile
