@@ -19,7 +19,7 @@ from transformers import BatchFeature
 
 from .images_nyx import BadImage
 from .rows_nyx import Row, filler, group_by_tokens
-from .workers_nyx import in_processes, in_threads
+from .workers_nyx import in_processes, in_threads, torch_threads
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ def cpu_has_bfloat16() -> bool:
 
 def default_workers(on_cpu: bool) -> int:
     """Return how many threads encode on a CPU, and how many processes decode pictures for an accelerator."""
-    return torch.get_num_threads() if on_cpu else min((os.cpu_count() or 1) - 1, MOST_PROCESSES)
+    return torch_threads() if on_cpu else min((os.cpu_count() or 1) - 1, MOST_PROCESSES)
 
 
 def _side_by_side(

@@ -142,6 +142,10 @@ def image_key(source: Any) -> str:
         try:
             digest = hashlib.sha256(f"{source.mode} {source.size} {_orientation(source)} ".encode())
             digest.update(source.tobytes())
+            if source.palette is not None:  # what the bytes of a picture in mode P or PA stand for
+                digest.update(f"{source.palette.mode} ".encode() + source.palette.tobytes())
+            if "transparency" in source.info:
+                digest.update(repr(source.info["transparency"]).encode())
         except Exception as error:  # not decoded yet, and broken behind its header
             raise BadImage(f"{_describe(source)} cannot be decoded ({error}).") from error
     else:

@@ -36,6 +36,8 @@ if "mm_encoder_outputs" not in inspect.signature(Qwen2_5_VLModel.forward).parame
 
 # What an instruct checkpoint has and an encoder has no use for.
 UNUSED_KEYS = {"lm_head.weight"}
+# Arguments of `from_pretrained` that say where a folder or repository is found.
+FOUND_BY = ("subfolder", "token", "cache_dir", "local_files_only")
 # As many of the vision tower's states as a processor's caches hold.
 PATCHES_ON_CPU = 1024
 
@@ -101,6 +103,8 @@ class NyxMixin:
                 f"{len(unexpected)} unexpected {unexpected[:5]}. Expected those of {cls.stock_class.__name__} "
                 "(merge an adapter into them first)."
             )
+        # Where the processor, loaded later, is found too.
+        model.__dict__["_found_by"] = {name: kwargs[name] for name in FOUND_BY if name in kwargs}
         return (model, info) if wants_info else model
 
     @property
@@ -108,7 +112,7 @@ class NyxMixin:
         """The processor saved with the model, loaded at its first use; assign another one to replace it."""
         if "_processor" not in self.__dict__:
             revision = getattr(self.config, "_commit_hash", None)
-            extra = {"revision": revision} if revision else {}
+            extra = self.__dict__.get("_found_by", {}) | ({"revision": revision} if revision else {})
             self.__dict__["_processor"] = self.processor_class.from_pretrained(self.config._name_or_path, **extra)
         return self.__dict__["_processor"]
 

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,6 +10,11 @@ from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
+
+# Torch's number of threads belongs to a thread and, in part, to all of them; a new thread has that of whoever set it
+# last. So pools of single threads tell one another, and others, what it was before the first of them.
+_lock = threading.Lock()
+_pools: list[int] = []
 
 
 class _Results(Dataset[Any]):
@@ -22,16 +28,25 @@ class _Results(Dataset[Any]):
         return self.function(self.items[index])
 
 
+def torch_threads() -> int:
+    """Return how many threads torch has for this one; a thread that came beside a pool, and has one, gets them all."""
+    with _lock:
+        if _pools:
+            torch.set_num_threads(_pools[0])
+        return torch.get_num_threads()
+
+
 def in_threads(function: Callable[[Any], Any], items: Sequence[Any], threads: int) -> Iterator[Any]:
     """Yield `function(item)` for each item in order, from so many threads that compute on one core each.
 
     Different work on every core leaves less of them idle than all cores on the same. At most two items a thread are
     done ahead of what is taken. One item, or one thread, has all of torch's threads.
     """
+    before = torch_threads()
     if len(items) < 2 or threads < 2:
         yield from map(function, items)
         return
-    before = torch.get_num_threads()
+    _pools.append(before)
     waiting: deque[Future] = deque()
     try:
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
@@ -46,7 +61,9 @@ def in_threads(function: Callable[[Any], Any], items: Sequence[Any], threads: in
                 for future in waiting:
                     future.cancel()
     finally:
-        torch.set_num_threads(before)  # part of it holds for all threads
+        with _lock:
+            _pools.pop()  # all are the same
+            torch.set_num_threads(before)
 
 
 def in_processes(function: Callable[[Any], Any], items: Sequence[Any], workers: int) -> Iterator[Any]:

@@ -15,3 +15,12 @@ def plain_errors() -> Iterator[None]:
         remedy = " Make room, and run it again." if getattr(error, "errno", None) == errno.ENOSPC else ""
         sys.stderr.write(f"Error: {' '.join(str(error).split())}{remedy}\n")
         sys.exit(2)
+
+
+@contextmanager
+def extra(name: str) -> Iterator[None]:
+    """Import what an extra of the package brings. Raises `ImportError` that says what to install if it isn't there."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ImportError(f"This needs {error.name}: pip install 'nyx-retriever[{name}]'") from error

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
@@ -24,6 +25,7 @@ from nyx.records import Chunk, content_id, read_records, write_records
 MANIFEST = "manifest.json"
 FORMAT = 1
 FILES = {"vectors", "documents"}
+LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,16 @@ class Index:
         Raises `ValueError` when the folder is no index, was made by a newer format, or its files are damaged.
         """
         folder = Path(folder)
-        manifest = read_manifest(folder)
+        while True:
+            manifest = read_manifest(folder)
+            try:
+                return cls._read(folder, manifest, model_name, revision)
+            except (ValueError, OSError):
+                if read_manifest(folder).generation == manifest.generation:
+                    raise  # else a save replaced the files while they were read
+
+    @classmethod
+    def _read(cls, folder: Path, manifest: Manifest, model_name: str | None, revision: str | None) -> "Index":
         if revision and manifest.revision:
             same = revision == manifest.revision
         else:
@@ -166,6 +177,10 @@ class Index:
         if not self._unsaved:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.folder / LOCK):  # one save at a time: the second finds what the first one left
+            self._write()
+
+    def _write(self) -> None:
         old = self._saved()
         generation = self.generation + 1
         files = {"vectors": f"vectors-{generation}.safetensors", "documents": f"documents-{generation}.parquet"}
@@ -208,10 +223,13 @@ class Index:
         if funnel is None or funnel.plan == self.plan:
             return
         self.plan = funnel.plan
-        if not self._unsaved and (saved := self._saved()):
-            aside = self.folder / f".{MANIFEST}.partial"
-            aside.write_text(json.dumps(asdict(replace(saved, search=self.plan)), indent=2) + "\n")
-            os.replace(aside, self.folder / MANIFEST)
+        if self._unsaved or not self.generation:
+            return
+        with FileLock(self.folder / LOCK):
+            if saved := self._saved():
+                aside = self.folder / f".{MANIFEST}.partial"
+                aside.write_text(json.dumps(asdict(replace(saved, search=self.plan)), indent=2) + "\n")
+                os.replace(aside, self.folder / MANIFEST)
 
     def _saved(self) -> Manifest | None:
         """Return what the folder holds. Raises `ValueError` if that isn't what this index was opened or saved as."""

@@ -11,10 +11,11 @@ from transformers import AutoModelForImageTextToText
 from modeling_nyx import NyxProcessor
 from modeling_nyx.attention_nyx import use_nyx_attention
 from modeling_nyx.content_nyx import neutralize, to_content
+from modeling_nyx.encode_nyx import cpu_has_bfloat16
 from modeling_nyx.images_nyx import BadImage
 from modeling_nyx.rows_nyx import Row
 from nyx.engines import Answer, ReaderError, Request
-from nyx.models import fingerprint, whole_weights
+from nyx.models import default_device, fingerprint, whole_weights
 
 
 class LocalEngine:
@@ -43,7 +44,9 @@ class LocalEngine:
             raise ValueError(f"{folder} has no chat template, so it cannot answer. Name a chat or instruct model.")
         with whole_weights(folder):
             model = AutoModelForImageTextToText.from_pretrained(folder)
-        model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        model = model.to(device or default_device())
+        if model.device.type == "cpu" and model.dtype == torch.bfloat16 and not cpu_has_bfloat16():
+            model = model.float()  # which such a CPU computes, instead of emulating
         use_nyx_attention(model)
         return cls(model, processor, fingerprint(folder), batch_tokens)
 

@@ -16,8 +16,10 @@ from modeling_nyx.encode_nyx import cpu_has_bfloat16
 ENCODERS = {"qwen2_5_vl": NyxModel, "qwen3_vl": NyxQwen3VLModel}
 
 
-def load_encoder(name: str | Path, revision: str | None = None, *, dtype: torch.dtype | None = None) -> Any:
-    """Load an encoder from a folder or a repository, by default in `native_dtype()`.
+def load_encoder(
+    name: str | Path, revision: str | None = None, *, dtype: torch.dtype | None = None, device: str | None = None
+) -> Any:
+    """Load an encoder from a folder or a repository, by default in `native_dtype()` and on the GPU if there is one.
 
     Raises `ValueError` for a backbone that isn't Qwen's.
     """
@@ -25,7 +27,13 @@ def load_encoder(name: str | Path, revision: str | None = None, *, dtype: torch.
     if config.model_type not in ENCODERS:
         raise ValueError(f"{name} is a {config.model_type}; expected one of {', '.join(ENCODERS)}.")
     with whole_weights(name):
-        return ENCODERS[config.model_type].from_pretrained(name, revision=revision, dtype=dtype or native_dtype())
+        model = ENCODERS[config.model_type].from_pretrained(name, revision=revision, dtype=dtype or native_dtype())
+    return model.to(device or default_device())
+
+
+def default_device() -> str:
+    """Return where models run unless told otherwise."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 @contextmanager

@@ -47,11 +47,9 @@ class MTEBEncoder:
 
         `query_instruction` stands in place of the checkpoint's own.
         """
-        self.model = load_encoder(model_name, revision)
+        self.model = load_encoder(model_name, revision, device=device)
         if query_instruction is not None:
             self.model.processor.query_instruction = query_instruction
-        if device is not None:
-            self.model.to(device)
         self.truncate_dim, self.batch_tokens = truncate_dim, batch_tokens
         local = Path(model_name).is_dir()
         self.mteb_model_meta = ModelMeta.create_empty(

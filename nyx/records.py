@@ -18,7 +18,7 @@ from datasets import Features, Image, List, Value, load_dataset
 from PIL import Image as PILImage
 
 from modeling_nyx.content_nyx import Content, to_content
-from modeling_nyx.images_nyx import image_key
+from modeling_nyx.images_nyx import image_key, load_image
 
 ROWS_PER_GROUP = 256
 
@@ -72,12 +72,12 @@ def content_id(content: Content) -> str:
 
 
 def image_bytes(image: Any) -> bytes:
-    """Return a picture as the bytes of a file: a file's own, or a PIL image's as PNG."""
+    """Return a picture as the bytes of a file: a file's own, or a PIL image's as PNG, upright as it is encoded."""
     if isinstance(image, bytes):
         return image
     if isinstance(image, PILImage.Image):
         buffer = io.BytesIO()
-        image.save(buffer, format="PNG")
+        load_image(image).save(buffer, format="PNG")
         return buffer.getvalue()
     return Path(image).read_bytes()
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from train_scripts import demo
+from nyx.errors import extra
 
 
 def demo_command(
@@ -21,4 +21,6 @@ def demo_command(
 
         nyx demo --folder runs/other --steps 20
     """
+    with extra("train"):
+        from train_scripts import demo
     demo.main(["--folder", str(folder), *(["--steps", str(steps)] if steps else [])])

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from nyx.errors import extra
 from nyx_cli.output import Json, tell
-from train_scripts.collect_feedback import FeedbackArguments, run
 
 
 def feedback_command(
@@ -40,6 +40,8 @@ def feedback_command(
 
         nyx feedback runs/demo/nyxqa --retriever org/nyx --reader org/vlm --reader http://localhost:8000/v1 -k 3
     """
+    with extra("train"):
+        from train_scripts.collect_feedback import FeedbackArguments, run
     arguments = FeedbackArguments(
         dataset=str(dataset),
         retriever=retriever,

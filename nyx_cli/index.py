@@ -33,6 +33,9 @@ def index_command(
 
         nyx index chunks.parquet -o index/ --model runs/demo/stage2
     """
+    beside = output.resolve().with_name(f"{output.resolve().name}.dropped.jsonl")
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"{output} is a file. Name a folder for the index.")
     records = list(read_records(Chunk, chunks))
     revision = fingerprint(model)
     existing = (output / MANIFEST).exists()
@@ -50,7 +53,6 @@ def index_command(
         if index is not None and time.monotonic() - saved > SAVE_EVERY:
             index.save()
             saved = time.monotonic()
-    beside = output.with_name(f"{output.resolve().name}.dropped.jsonl")
     write_dropped(left_out, beside)
     see = f", {len(left_out)} left out, see {beside}" if left_out else ""
     if index is None:

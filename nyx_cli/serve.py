@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from nyx.errors import extra
+
 
 def serve_command(
     index: Annotated[str, typer.Argument(help="what `nyx index` wrote; the demo's unless named")] = "",
@@ -25,6 +27,8 @@ def serve_command(
 
         nyx serve runs/demo/index --reader dataset_builders/almanac_vlm --port 7870
     """
+    with extra("space"):
+        import gradio  # noqa: F401
     space = Path(list(find_spec("nyx_space").submodule_search_locations or [])[0])  # type: ignore[union-attr]
     named = {"index": index, "model": model, "dataset": dataset, "reader": reader, "compare": compare}
     os.environ.update(GRADIO_SERVER_PORT=str(port), GRADIO_SERVER_NAME=host)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from train_scripts import stage1, stage2
+from nyx.errors import extra
 
 SETTINGS = {"allow_extra_args": True, "ignore_unknown_options": True}
 
@@ -30,6 +30,8 @@ def train_command(
 
         nyx train stage2 --model_name_or_path runs/demo/stage1 --dataset runs/demo/nyxqa --output_dir runs/aligned
     """
+    with extra("train"):
+        from train_scripts import stage1, stage2
     module = {Stage.stage1: stage1, Stage.stage2: stage2}[stage]
     stage1.prepare()
     folder = module.train(*stage1.parse(context.args, stage))  # type: ignore[attr-defined]

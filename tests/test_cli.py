@@ -149,6 +149,21 @@ def test_page_text_is_shown_as_it_is(saved_model, tmp_path, capsys):
     assert all(part in shown for part in ("[/s]", "[/red]", "[bold]x[/bold]", ":smile:")) and "\x1b" not in shown
 
 
+def test_an_index_is_made_in_the_folder_one_is_in_but_not_in_a_file(pages, saved_model, tmp_path, capsys, monkeypatch):
+    chunks = tmp_path / "chunks.parquet"
+    write_records([Chunk("a", "d", "s", [text("a")])], chunks)
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("nyx_cli.index.load_encoder", None)  # nothing is embedded first
+    assert "file is a file. Name a folder" in refused(
+        "index", chunks, "-o", tmp_path / "file", "--model", saved_model, capsys=capsys
+    )
+    monkeypatch.undo()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    run("index", chunks, "-o", ".", "--model", saved_model)
+    assert len(Index.open(tmp_path / "here").chunks) == 1
+
+
 def test_a_broken_chunk_is_left_out_of_the_index(pages, saved_model, tmp_path, capsys):
     chunks, index = tmp_path / "chunks.parquet", tmp_path / "index"
     colored(60, 60, 0).save(pages / "0.jpg")
@@ -163,7 +178,7 @@ def test_a_broken_chunk_is_left_out_of_the_index(pages, saved_model, tmp_path, c
     run("index", chunks, "-o", index, "--model", saved_model)
     assert "1 chunks embedded" in capsys.readouterr().out
     assert [chunk.id for chunk in Index.open(index).chunks] == ["2"]
-    assert sorted(path.name for path in index.iterdir())[0] == "documents-1.parquet"
+    assert (index / "documents-1.parquet").is_file()
     lines = [json.loads(line) for line in (tmp_path / "index.dropped.jsonl").read_text().splitlines()]
     assert [line["id"] for line in lines] == ["0", "1"]
     assert "cannot be read" in lines[0]["reason"] and "cannot be decoded" in lines[1]["reason"]

@@ -4,6 +4,7 @@ import copy
 import io
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -135,6 +136,22 @@ def test_results_are_in_order_and_errors_are_passed_on(many):
         list(many(lambda item: 1 // (5 - item), range(20), 3))
     assert list(many(abs, [], 3)) == [] and list(many(abs, [-1], 3)) == [1]
     assert torch.get_num_threads() == 1
+
+
+def test_threads_that_come_beside_a_pool_keep_all_of_theirs():
+    torch.set_num_threads(2)
+    try:
+        with ThreadPoolExecutor(1) as server:
+            working = in_threads(lambda item: torch.ones(2).sum(), range(20), 3)
+            next(working)
+            beside = server.submit(list, in_threads(lambda item: torch.ones(2).sum(), range(20), 3))
+            beside.result()
+            list(working)
+            assert [server.submit(torch.get_num_threads).result(), torch.get_num_threads()] == [2, 2]
+        with ThreadPoolExecutor(1) as new:
+            assert new.submit(torch.get_num_threads).result() == 2
+    finally:
+        torch.set_num_threads(1)
 
 
 def test_workers_change_nothing_for_the_caller(model, pages):

@@ -46,6 +46,26 @@ ELSEWHERE = ("HuggingFaceM4/OBELICS", "convert mmeb", "benchmark musique")
 SHORT = {"train": "--max_steps=2 --warmup_steps=0 --per_device_train_batch_size=8 --eval_steps=2 --save_steps=2"}
 
 
+EXTRAS = "accelerate bm25s datasketch deepspeed faiss gradio lxml matplotlib mteb peft pypdfium2 trl".split()
+WITHOUT_EXTRAS = f"""
+import sys
+from importlib.machinery import PathFinder
+
+class Installed(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.split(".")[0] in {EXTRAS} else PathFinder.find_spec(name, path, target)
+
+sys.meta_path = [Installed if each is PathFinder else each for each in sys.meta_path]
+from nyx_cli.main import main
+for words in ["search --help", "index --help", "ask --help", "demo", "train stage1", "feedback x -m y -r z", "serve"]:
+    try:
+        main(words.split())
+    except SystemExit as end:
+        sys.stderr.write(f"{{words}}: {{end.code}}\\n")
+"""
+
+
 def examples(name: str) -> list[str]:
     """Return the commands that a command's help shows."""
     words = inspect.cleandoc(COMMANDS[name].__doc__ or "")
@@ -244,3 +264,20 @@ def test_shells_can_complete(here):
     asked = {"_NYX_COMPLETE": "complete_bash", "COMP_WORDS": "nyx aud", "COMP_CWORD": "1"}
     run = subprocess.run(command, env=os.environ | asked, capture_output=True, text=True)
     assert run.stdout.split() == ["audit-qa"]
+
+
+def test_without_extras_commands_work_or_say_what_to_install():
+    run = subprocess.run([sys.executable, "-c", WITHOUT_EXTRAS], capture_output=True, text=True, timeout=120)
+    assert re.findall(r"^(?:Error: |\w+.*: \d$).*", run.stderr, re.MULTILINE) == [
+        "search --help: 0",
+        "index --help: 0",
+        "ask --help: 0",
+        "Error: BM25 needs bm25s: pip install 'nyx-retriever[data]'",
+        "demo: 2",
+        "Error: This needs accelerate: pip install 'nyx-retriever[train]'",
+        "train stage1: 2",
+        "Error: This needs accelerate: pip install 'nyx-retriever[train]'",
+        "feedback x -m y -r z: 2",
+        "Error: This needs gradio: pip install 'nyx-retriever[space]'",
+        "serve: 2",
+    ], run.stderr[-2000:]

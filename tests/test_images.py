@@ -96,6 +96,19 @@ def test_missing_and_foreign_sources_are_named(tmp_path):
         load_image(3)
 
 
+def test_colours_of_a_palette_and_transparency_count_in_the_key():
+    def one_colour(colour, **info):
+        image = Image.new("P", (4, 4), 0)
+        image.putpalette(colour)
+        image.info |= info
+        return image
+
+    red, blue = one_colour([255, 0, 0]), one_colour([0, 0, 255])
+    assert red.tobytes() == blue.tobytes()
+    assert len({image_key(each) for each in (red, blue, one_colour([255, 0, 0], transparency=0))}) == 3
+    assert image_key(red) == image_key(one_colour([255, 0, 0]))
+
+
 def test_the_first_frame_counts():
     frames = [Image.new("RGB", (4, 4), color) for color in ("red", "blue")]
     buffer = io.BytesIO()

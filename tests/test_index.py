@@ -1,12 +1,15 @@
 """An index finds what brute force finds, and is never half written or silently wrong."""
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from nyx.index import FORMAT, MANIFEST, Index, _checksum
+from nyx.index import FORMAT, LOCK, MANIFEST, Index, _checksum
 from nyx.records import Chunk
 from tests.conftest import text
 
@@ -18,6 +21,10 @@ def unit(count, seed=0):
 
 def chunks(count, start=0):
     return [Chunk(str(i), f"d{i}", f"page {i}", [text(f"text {i}")]) for i in range(start, start + count)]
+
+
+def files(folder):
+    return sorted(path.name for path in folder.iterdir() if path.name != LOCK)
 
 
 FILES = ["documents-1.parquet", MANIFEST, "vectors-1.safetensors"]
@@ -56,7 +63,7 @@ def test_adding_keeps_known_ids_once(index):
     again = Index.open(index.folder)
     assert len(again.chunks) == 35 and len({*(chunk.id for chunk in again.chunks)}) == 35
     assert again.search(unit(10, seed=2)[5:6], 1)[0][0].id == "30"
-    assert sorted(path.name for path in index.folder.iterdir()) == [
+    assert files(index.folder) == [
         "documents-2.parquet",
         MANIFEST,
         "vectors-2.safetensors",
@@ -75,7 +82,7 @@ def test_a_crash_while_saving_leaves_the_old_index(index, monkeypatch, crash_in)
         with pytest.raises(KeyboardInterrupt):
             index.save()
     assert len(Index.open(index.folder).chunks) == 30
-    assert sorted(path.name for path in index.folder.iterdir()) == FILES
+    assert files(index.folder) == FILES
     index.save()
     assert len(Index.open(index.folder).chunks) == 35
 
@@ -96,7 +103,7 @@ def test_only_what_is_new_is_written(index):
     index.save()
     assert index.add(chunks(30), unit(30)) == 0
     index.save()
-    assert sorted(path.name for path in index.folder.iterdir()) == FILES
+    assert files(index.folder) == FILES
 
 
 def test_a_second_writer_is_refused(index, tmp_path):
@@ -110,6 +117,42 @@ def test_a_second_writer_is_refused(index, tmp_path):
     first.add(chunks(1, start=31), unit(1, seed=3))
     first.save()
     assert len(Index.open(index.folder).chunks) == 32
+
+
+def test_of_two_saves_at_once_the_second_is_refused_and_nothing_is_lost(index, monkeypatch):
+    first, second = Index.open(index.folder), Index.open(index.folder)
+    first.add(chunks(5, start=30), unit(5, seed=2))
+    second.add(chunks(7, start=40), unit(7, seed=3))
+    begun, checksum = Event(), _checksum
+
+    def slowly(path):
+        begun.set()
+        time.sleep(0.2)
+        return checksum(path)
+
+    monkeypatch.setattr("nyx.index._checksum", slowly)
+    with ThreadPoolExecutor() as pool:
+        saving = pool.submit(first.save)
+        begun.wait()
+        with pytest.raises(ValueError, match="saved by another run"):
+            second.save()
+        saving.result()
+    assert len(Index.open(index.folder).chunks) == 35
+
+
+def test_an_index_that_is_saved_while_it_is_opened_is_read_again(index, monkeypatch):
+    writer = Index.open(index.folder)
+    writer.add(chunks(5, start=30), unit(5, seed=2))
+    checksum, read = _checksum, []
+
+    def overtaken(path):
+        read.append(path.name)
+        if len(read) == 1:
+            writer.save()
+        return checksum(path)
+
+    monkeypatch.setattr("nyx.index._checksum", overtaken)
+    assert len(Index.open(index.folder).chunks) == 35
 
 
 @pytest.mark.parametrize(
@@ -138,7 +181,7 @@ def test_a_picture_that_cannot_be_read_leaves_nothing_behind(tmp_path):
     lost = Chunk("x", "d", "s", [{"type": "image", "image": tmp_path / "none.png"}])
     with pytest.raises(OSError, match="none.png"):
         Index.create(tmp_path / "new", [lost], unit(1), model_name="m")
-    assert list((tmp_path / "new").iterdir()) == []
+    assert files(tmp_path / "new") == []
 
 
 @pytest.mark.parametrize("name", ["vectors-1.safetensors", "documents-1.parquet"])

@@ -128,6 +128,13 @@ def test_saved_folder_loads_as_ours_and_as_stock(model, pages, tmp_path):
     assert all(torch.equal(plain.state_dict()[name], value) for name, value in model.state_dict().items())
 
 
+def test_the_processor_is_found_where_the_weights_are(model, processor, pages, tmp_path):
+    model.save_pretrained(tmp_path / "best")
+    assert np.array_equal(
+        NyxModel.from_pretrained(tmp_path, subfolder="best").encode_queries(pages), model.encode_queries(pages)
+    )
+
+
 @pytest.mark.parametrize("change", ["missing", "unexpected"])
 def test_weights_that_do_not_fit_are_refused(model, tmp_path, change):
     model.save_pretrained(tmp_path)

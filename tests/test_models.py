@@ -51,6 +51,18 @@ def test_weights_come_in_the_type_that_the_machine_computes_or_that_is_asked_for
     assert load_encoder(model_folder, dtype=torch.float32).dtype == torch.float32
 
 
+@pytest.mark.parametrize("load", [load_encoder, LocalEngine.load])
+def test_models_run_on_the_machines_accelerator_unless_told_otherwise(model_folder, monkeypatch, load):
+    for module in ("nyx.models", "nyx.local_engine"):
+        monkeypatch.setattr(f"{module}.default_device", lambda: "meta")
+
+    def device(loaded):
+        return getattr(loaded, "model", loaded).device.type
+
+    assert device(load(model_folder)) == "meta"
+    assert device(load(model_folder, device="cpu")) == "cpu"
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU its own abilities count")
 @pytest.mark.parametrize(("flags", "dtype"), [("fpu avx512_bf16 sse", torch.bfloat16), ("fpu avx512f", torch.float32)])
 def test_the_processor_says_what_it_computes(monkeypatch, flags, dtype):

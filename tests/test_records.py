@@ -11,6 +11,7 @@ from PIL import Image
 
 from dataset_builders.schema import Chunk, Example, QAPair, content_id, read_records, write_records
 from modeling_nyx import load_image
+from modeling_nyx.images_nyx import ORIENTATION
 from nyx.records import features, open_parquet, write_dropped
 from tests.conftest import colored, picture, text
 
@@ -47,6 +48,17 @@ def test_a_pil_image_is_kept_pixel_by_pixel(tmp_path):
     write_records([Chunk("1", "d", "s", [picture(20, 30, 4)])], tmp_path / "c.parquet")
     (chunk,) = read_records(Chunk, tmp_path / "c.parquet")
     assert load_image(chunk.content[0]["image"]).tobytes() == colored(20, 30, 4).tobytes()
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "HSV", "PA", "L"])
+def test_a_pil_image_is_kept_as_it_is_encoded(tmp_path, mode):
+    image = colored(20, 30, 4).convert("P" if mode == "PA" else mode)
+    image = image.convert("PA") if mode == "PA" else image
+    image.getexif()[ORIENTATION] = 6
+    write_records([Chunk("1", "d", "s", [{"type": "image", "image": image}])], tmp_path / "c.parquet")
+    (chunk,) = read_records(Chunk, tmp_path / "c.parquet")
+    kept = load_image(chunk.content[0]["image"])
+    assert kept.size == (30, 20) and kept.tobytes() == load_image(image).tobytes()
 
 
 def test_ids_depend_on_content_and_order_alone():

@@ -29,7 +29,7 @@ def load_start(name: str, data: DataArguments, arguments: NyxTrainingArguments) 
 
     Only a Nyx checkpoint keeps its own instruction and pixel cap.
     """
-    model = load_encoder(name, dtype=torch.float32)
+    model = load_encoder(name, dtype=torch.float32, device="cpu")  # the trainer places it
     if not model.processor.append_eos:
         stock = model.processor
         model.processor = type(stock)(
