@@ -24,8 +24,10 @@ RECIPE = "recipe"
 RULES: dict[str, dict[str, Any]] = {
     RECIPE: {},
     "K 4": {"candidates": 4},
+    "K 16": {"candidates": 16},
     "K 32": {"candidates": 32},
     "window 2": {"window": 2},
+    "window 3": {"window": 3},
     "window 4": {"window": 4},
     "F1 > 0": {"metric": "f1", "threshold": 0.01},
     "F1 ≥ 0.3": {"metric": "f1", "threshold": 0.3},
