@@ -16,7 +16,7 @@ from benchmarks.data.slow_server import answered
 from benchmarks.encode import as_files, repeated
 from benchmarks.encode_case import documents, write_checkpoint
 from benchmarks.pages import document_recall
-from benchmarks.tables import speed_table
+from benchmarks.tables import encode_rows, speed_table
 from benchmarks.textbooks import write_dataset
 from dataset_builders.almanac import build
 from dataset_builders.filters import RULES, Draft, reason_against
@@ -211,6 +211,18 @@ def test_encoding_is_measured_without_a_rival_too(tmp_path):
     curves = report["documents per second against"]
     assert set(curves) == {"documents", "words per document", "pictures per document", "cores"}
     assert (tmp_path / "encode.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_a_rival_is_named_as_it_was_measured(dtype):
+    """Whatever the machine that writes the table computes in."""
+    times = {"seconds": 2.0, "least": 1.0, "most": 3.0}
+    best = f"{dtype}, batch 1"
+    ratios = ("ratio to its best", "ratio to its full defaults", "ratio, repeated pictures")
+    names = (best, encode.DEFAULT, "ours", "rival, repeated", "ours, repeated")
+    seconds = {"documents": 1, "tokens": 1, "rival's best": best, "seconds": dict.fromkeys(names, times)}
+    rows = encode_rows(seconds | dict.fromkeys(ratios, 1.0))
+    assert rows[2][:2] == ("the same of 8 pictures", f"sentence-transformers, {best}: 2 s (1–3)")
 
 
 def test_linear_work_is_counted_from_the_shapes(tmp_path):
