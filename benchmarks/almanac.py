@@ -1,6 +1,6 @@
 """What feedback buys on the Almanac, over several seeds and against controls.
 
-    python -m benchmarks.almanac                 # seeds 0 1 2, two at a time: about an hour on two cores
+    python -m benchmarks.almanac                 # seeds 0 1 2, two at a time: 25 to 45 minutes on two cores
     python -m benchmarks.almanac --seeds 3 4
 
 Every seed is another world and another order of training. Four retrievers are compared: stage 1 at its plateau, stage
