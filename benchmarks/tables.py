@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import almanac, encode
+from benchmarks.measure import in_short
 from benchmarks.studies import study
 
 ROOT = Path(__file__).parents[1]
@@ -39,7 +40,7 @@ def reader_table(results: dict[str, Any]) -> str:
 
 
 def almanac_command(results: dict[str, Any]) -> str:
-    return f"`{results['command']}`, commit `{results['commit'][:10]}`"
+    return f"`{results['command']}`, {in_short(results['commit'])}"
 
 
 def pages_list(results: dict[str, Any]) -> str:
