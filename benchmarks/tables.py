@@ -159,6 +159,8 @@ def speed_table(results: dict[str, dict[str, Any]]) -> str:
     measured = {name: results[name] for name in SPEED if name in results}
     lines = ["| | rival | ours | ratio |", "|---|---|---|---|"]
     lines += [f"| {' | '.join(row)} |" for name, each in measured.items() for row in SPEED[name](each)]
+    if "search" in measured:
+        lines += ["", "Memory is a process's own: the vectors that ours maps from disk aren't counted."]
     lines += ["", "Medians, and least to most, of runs in turn on one machine:", ""]
     lines += [f"- {almanac_command(each)}, {each['machine']}" for each in measured.values()]
     return "\n".join(lines)
