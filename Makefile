@@ -59,7 +59,7 @@ stage2: $(INSTALLED)  ## Fine-tuning on the verdicts
 index: $(INSTALLED)  ## An index of the demo's pages, to search with `nyx search runs/demo/index "…"`
 	$(BIN)/nyx index runs/demo/nyxqa/corpus/test.parquet -o runs/demo/index --model runs/demo/stage2
 
-benchmark: $(INSTALLED)  ## Several seeds and controls: about two hours on two cores
+benchmark: $(INSTALLED)  ## Several seeds and controls: 25 to 45 minutes on two cores
 	$(BIN)/python -m benchmarks.almanac
 
 reader: $(INSTALLED)  ## The tiny VLM itself: about forty minutes on two cores

@@ -1,6 +1,6 @@
 """What feedback buys on the Almanac, over several seeds and against controls.
 
-    python -m benchmarks.almanac                 # seeds 0 1 2, two at a time: about an hour on two cores
+    python -m benchmarks.almanac                 # seeds 0 1 2, two at a time: 25 to 45 minutes on two cores
     python -m benchmarks.almanac --seeds 3 4
 
 Every seed is another world and another order of training. Four retrievers are compared: stage 1 at its plateau, stage
@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.measure import in_common
 from dataset_builders.almanac import TINY_VLM, build
 from dataset_builders.schema import Example, write_records
 from evaluation.statistics import compare, sign_test
@@ -200,6 +201,12 @@ def as_markdown(summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def about() -> dict[str, Any]:
+    """Say what runs a seed, on what."""
+    hardware = f"{platform.processor() or platform.machine()}, 1 thread a seed, torch {torch.__version__}"
+    return {"command": "python -m benchmarks.almanac", "commit": commit(), "hardware": hardware}
+
+
 def run_seed(folder: Path, seed: int) -> dict[str, Any]:
     """Run one seed in a process of its own; what it has finished before is kept."""
     place = folder / f"seed{seed}"
@@ -220,16 +227,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     stage1.prepare()
     if args.one is not None:
         place = args.folder / f"seed{args.one}"
-        report = score_seed(place, train_seed(place, args.one))
+        report = {"about": about()} | score_seed(place, train_seed(place, args.one))
         (place / "report.json").write_text(json.dumps(report))
         return
     with ThreadPoolExecutor(max_workers=2) as pool:
         reports = dict(zip(args.seeds, pool.map(lambda seed: run_seed(args.folder, seed), args.seeds), strict=True))
     summary = summarise(reports)
-    hardware = f"{platform.processor() or platform.machine()}, 1 thread a seed, torch {torch.__version__}"
-    per_seed = {seed: {key: value for key, value in each.items() if key != "em"} for seed, each in reports.items()}
-    about = {"command": "python -m benchmarks.almanac", "commit": commit(), "hardware": hardware}
-    RESULTS.write_text(json.dumps({**about, "summary": summary, "seeds": per_seed}, indent=1) + "\n")
+    left_out = ("about", "em")
+    per_seed = {seed: {key: each[key] for key in each if key not in left_out} for seed, each in reports.items()}
+    origin = in_common([each["about"] for each in reports.values()])
+    RESULTS.write_text(json.dumps({**origin, "summary": summary, "seeds": per_seed}, indent=1) + "\n")
     logging.getLogger(__name__).info("%s", json.dumps(summary, indent=1))
 
 

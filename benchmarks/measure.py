@@ -1,10 +1,10 @@
-"""What the benchmarks of speed share: who ran on what, and how long calls take side by side."""
+"""What the benchmarks share: what ran on what, and how long calls take side by side."""
 
 import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -27,6 +27,21 @@ def about(command: str, *packages: str) -> dict[str, Any]:
         "load": round(os.getloadavg()[0], 1),
         "versions": {package: version(package) for package in packages},
     }
+
+
+def in_common(origins: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Say what pooled measurements come from: what is the same for all of them once, else a list of each one's."""
+    return {
+        key: value if all(each[key] == value for each in origins) else [each[key] for each in origins]
+        for key, value in origins[0].items()
+    }
+
+
+def in_short(commits: str | list[str]) -> str:
+    """Write a commit, or several, each once, by their beginnings, and say of which files differed."""
+    listed = [commits] if isinstance(commits, str) else dict.fromkeys(commits)
+    parts = (each.partition("-") for each in listed)
+    return ", ".join(f"commit `{name[:10]}`{' with changes' * (mark == 'dirty')}" for name, _, mark in parts)
 
 
 def interleaved(calls: dict[str, Callable[[], Any]], runs: int) -> dict[str, dict[str, float]]:

@@ -11,7 +11,7 @@ The embeddings: pages and questions of the Almanac through the demo's trained en
 that tell as little, and as much, as Matryoshka training leaves in them: the share of the exact ten that the first 256
 values find by themselves is reported. Some 20 000 pages are really encoded. Larger corpora add pages between them: the
 embeddings of two pages, mixed in shares drawn at random, through the same head. What was embedded is kept in
-`runs/search`; another run only measures.
+`runs/search`; another run by the same model only measures.
 """
 
 import argparse
@@ -38,7 +38,7 @@ from dataset_builders.almanac_guide import field_guide
 from dataset_builders.questions_report import plotting
 from nyx.funnel import DEPTH, RECALL
 from nyx.index import Index
-from nyx.models import load_encoder
+from nyx.models import fingerprint, load_encoder, shown
 from nyx.ranking import top_by_dim
 from nyx.records import Chunk
 from train_scripts.losses import matryoshka_info_nce
@@ -112,10 +112,12 @@ def write_corpus(path: Path, pages: Tensor, head: Head, count: int) -> None:
 
 
 def embed(folder: Path, model: Path, dims: list[int], count: int, worlds: int, species: int, steps: int) -> None:
-    """Write `corpus.npy`, and `questions.npy` that the head wasn't trained on, unless they are there."""
-    if (folder / "questions.npy").exists():
+    """Write `corpus.npy`, and `questions.npy` that the head wasn't trained on, unless this model has."""
+    made, by = folder / "model.txt", fingerprint(model)
+    if made.exists() and made.read_text() == by:
         return
     folder.mkdir(parents=True, exist_ok=True)
+    made.unlink(missing_ok=True)
     torch.manual_seed(0)
     torch.set_num_threads(1)  # the encoder is small
     pages, questions, answers = states(model, species, worlds)
@@ -125,7 +127,8 @@ def embed(folder: Path, model: Path, dims: list[int], count: int, worlds: int, s
     write_corpus(folder / "corpus.npy", pages, head, count)
     with torch.no_grad():
         asked = head(questions[held_out][torch.randperm(int(held_out.sum()))[:QUESTIONS]])
-    np.save(folder / "questions.npy", asked.numpy())  # last: says that all is there
+    np.save(folder / "questions.npy", asked.numpy())
+    made.write_text(by)  # last: says that all is there
 
 
 def chunks(count: int) -> list[Chunk]:
@@ -301,8 +304,7 @@ def measure(folder: Path, dims: list[int], sizes: Sequence[int], graph_size: int
     questions = np.load(folder / "questions.npy")
     found = top_by_dim(questions, vectors, DEPTH, [dims[-1], dims[0]])
     alone = np.einsum("qke,qe->qk", vectors[found[dims[-1]][0]], questions)
-    results = about("python -m benchmarks.search --model runs/demo/stage2", "faiss-cpu", "numpy", "torch")
-    results |= {
+    results: dict[str, Any] = {
         "threads": faiss.omp_get_max_threads(),
         "values": dims[0],
         "questions": len(questions),
@@ -324,14 +326,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--dry", action="store_true", help="tiny, in seconds; nothing is kept")
     args = parser.parse_args(argv)
+    how = "--dry" if args.dry else f"--runs {args.runs}"
+    command = f"python -m benchmarks.search --model {shown(args.model)} {how}"
+    results = about(command, "faiss-cpu", "numpy", "torch")
     if args.dry:
         with tempfile.TemporaryDirectory() as temporary:
             embed(Path(temporary), args.model, [64, 32, 16, 8], 2000, worlds=1, species=5, steps=5)
-            results = measure(Path(temporary), [64, 32, 16, 8], (1000, 2000), 1000, 1000, 1)
+            results |= measure(Path(temporary), [64, 32, 16, 8], (1000, 2000), 1000, 1000, 1)
             plot(results["sizes"], Path(temporary) / "search.png")
     else:
         embed(args.folder, args.model, DIMS, max(SIZES), worlds=20, species=250, steps=400)
-        results = measure(args.folder, DIMS, SIZES, GRAPH, SWEEP, args.runs)
+        results |= measure(args.folder, DIMS, SIZES, GRAPH, SWEEP, args.runs)
         plot(results["sizes"], RESULTS.with_suffix(".png"))
         RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     sys.stdout.write(json.dumps(results, indent=1) + "\n")

@@ -13,11 +13,12 @@ from modeling_nyx.content_nyx import Content, text_of
 from modeling_nyx.modeling_nyx import truncate
 from nyx.index import MANIFEST, Index, read_manifest
 from nyx.messages import to_messages
-from nyx.models import fingerprint, load_encoder
+from nyx.models import fingerprint, hash_files, load_encoder
 
 BM25_NAME = "bm25"
 # Other models are recognised by this alone: a checkpoint of Qwen's classes may be pooled in any way.
 SENTENCE_TRANSFORMER = "st:"
+SENTENCE_FILES = (".safetensors", ".bin", ".json", ".jinja", ".txt", ".model")
 NAMES = f"{BM25_NAME}; an index' folder; a Nyx model; {SENTENCE_TRANSFORMER}MODEL for any SentenceTransformer"
 
 
@@ -118,9 +119,20 @@ def open_encoder(name: str) -> Encoder:
 
 def retriever_facts(name: str) -> dict[str, str]:
     """Return what tells two runs' retrievers apart: the name, and a hash of what lies in the folder of that name."""
-    folder = name.removeprefix(SENTENCE_TRANSFORMER)
-    revision = (Path(folder) / MANIFEST).read_text() if (Path(folder) / MANIFEST).is_file() else fingerprint(folder)
+    folder = Path(name.removeprefix(SENTENCE_TRANSFORMER))
+    if (folder / MANIFEST).is_file():
+        revision = hash_files(folder, [folder / MANIFEST])
+    elif name.startswith(SENTENCE_TRANSFORMER) and folder.is_dir():
+        revision = hash_files(folder, _files_below(folder))
+    else:
+        revision = fingerprint(name.removeprefix(SENTENCE_TRANSFORMER))
     return {"retriever": name, "revision": revision}
+
+
+def _files_below(folder: Path) -> list[Path]:
+    """List what a SentenceTransformer may depend on: its modules lie in folders, each with weights and settings."""
+    paths = (path for path in sorted(folder.rglob("*")) if path.suffix in SENTENCE_FILES and path.is_file())
+    return [path for path in paths if not path.relative_to(folder).parts[0].startswith("checkpoint-")]
 
 
 def _words(content: Content) -> Content:

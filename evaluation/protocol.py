@@ -104,9 +104,8 @@ class Evaluation:
         return {source: self._retrieved(system, source, retriever) for source in ("", *self.documents)}
 
     def _controlled(self, system: str, source: str) -> list[dict[str, Any]]:
-        kept = set(self._places_from(source))
-        found = (CONTROLS[system](self.benchmark, place) for place in range(len(self.benchmark.questions)))
-        ids = [[chunk for chunk in ranking if chunk in kept] for ranking in found]
+        chunks = list(self._places_from(source))
+        ids = [CONTROLS[system](self.benchmark, place, chunks) for place in range(len(self.benchmark.questions))]
         return [{"candidates": ranking, "scores": [0.0] * len(ranking)} for ranking in ids]
 
     def _places_from(self, source: str) -> dict[str, int]:

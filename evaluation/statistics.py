@@ -19,6 +19,7 @@ except ImportError as error:
 
 RESAMPLES = 9_999
 BATCH = 1_000  # resamples in memory at once
+FEW = 10  # below so many questions that differ, resampling them makes any lead look certain
 LEVEL = 0.05  # below it, a difference is called real
 
 
@@ -27,8 +28,8 @@ class Comparison:
     """Two systems on the same questions.
 
     `difference`: of the means, with its 95 % interval. `won`, `lost`: questions on which the first scored higher, and
-    lower. `p`: two-sided; exact McNemar for scores of 0 and 1, else from the bootstrap. `seeds`: each one's
-    difference, if there were several.
+    lower. `p`: two-sided; exact McNemar for scores of 0 and 1, the sign test for fewer than `FEW` questions that
+    differ, else from the bootstrap. `seeds`: each one's difference, if there were several.
     """
 
     difference: float
@@ -57,7 +58,7 @@ def compare(better: Sequence[float], worse: Sequence[float]) -> Comparison:
     means = _resampled(differences)
     low, high = np.quantile(means, [0.025, 0.975])
     binary = set(better) | set(worse) <= {0, 1}
-    p = sign_test(won, lost) if binary else _bootstrap_p(means)
+    p = sign_test(won, lost) if binary or won + lost < FEW else _bootstrap_p(means)
     return Comparison(float(differences.mean()), (float(low), float(high)), won, lost, p)
 
 

@@ -1,6 +1,6 @@
 """What is compared, by name: every retriever of `open_retriever`, divide and conquer, and the controls."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
@@ -18,24 +18,30 @@ SYSTEMS = (
 )
 
 
-def none(benchmark: Benchmark, place: int) -> list[str]:
+def none(benchmark: Benchmark, place: int, chunks: Sequence[str]) -> list[str]:
     """Give no document."""
     return []
 
 
-def gold(benchmark: Benchmark, place: int) -> list[str]:
+def gold(benchmark: Benchmark, place: int, chunks: Sequence[str]) -> list[str]:
     """Give the documents that answer."""
-    return benchmark.gold[place]
+    kept = set(chunks)
+    return [chunk for chunk in benchmark.gold[place] if chunk in kept]
 
 
-def random(benchmark: Benchmark, place: int, depth: int = 100) -> list[str]:
+def random(benchmark: Benchmark, place: int, chunks: Sequence[str], depth: int = 100) -> list[str]:
     """Give documents that don't answer, the same ones whenever it is the same question."""
     right, rng = set(benchmark.gold[place]), Random(benchmark.questions[place].id)
-    drawn = rng.sample(benchmark.corpus.ids, min(depth + len(right), len(benchmark.corpus)))
+    drawn = rng.sample(chunks, min(depth + len(right), len(chunks)))
     return [chunk for chunk in drawn if chunk not in right][:depth]
 
 
-CONTROLS: dict[str, Callable[[Benchmark, int], list[str]]] = {"none": none, "gold": gold, "random": random}
+# What each gives for a question, by its place among the benchmark's, out of chunks of one source.
+CONTROLS: dict[str, Callable[[Benchmark, int, Sequence[str]], list[str]]] = {
+    "none": none,
+    "gold": gold,
+    "random": random,
+}
 
 
 def open_system(name: str, corpus: Corpus) -> Retriever:

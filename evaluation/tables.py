@@ -1,8 +1,8 @@
 """From records to tables: means with intervals, and every system compared with the first one."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -31,6 +31,7 @@ def summarise(found: Sequence[Records]) -> list[dict[str, Any]]:
 
 
 def _table(together: Sequence[Records]) -> dict[str, Any]:
+    together = _told_apart(together)
     first, *others = together
     about = {key: value for key, value in first.about.items() if key not in (*OWN, "engine")}
     return {
@@ -39,6 +40,17 @@ def _table(together: Sequence[Records]) -> dict[str, Any]:
         "retrievers": [_row(records) for records in together],
         "comparisons": [each for other in others for each in _comparisons(first, other)],
     }
+
+
+def _told_apart(together: Sequence[Records]) -> list[Records]:
+    """Add the beginning of its revision to a retriever's name that another one has too."""
+    names = Counter(records.about["retriever"] for records in together)
+    return [
+        replace(records, about=records.about | {"retriever": f"{name} ({records.about['revision'][:8]})"})
+        if names[name := records.about["retriever"]] > 1
+        else records
+        for records in together
+    ]
 
 
 def _row(records: Records) -> dict[str, Any]:

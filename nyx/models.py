@@ -1,7 +1,7 @@
 """Load an encoder by name, and tell whether two runs used the same one."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -67,11 +67,16 @@ def fingerprint(name: str | Path) -> str:
     folder = Path(name)
     if not folder.is_dir():
         return str(name)
+    patterns = ("*.safetensors", "*config.json", "*.jinja")
+    return hash_files(folder, [path for pattern in patterns for path in sorted(folder.glob(pattern))])
+
+
+def hash_files(folder: Path, paths: Iterable[Path]) -> str:
+    """Hash files of a folder, in their order, by where they lie in it and what they hold."""
     digest = hashlib.sha256()
-    for pattern in ("*.safetensors", "*config.json", "*.jinja"):
-        for path in sorted(folder.glob(pattern)):
-            with path.open("rb") as file:
-                digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+    for path in paths:
+        with path.open("rb") as file:
+            digest.update(path.relative_to(folder).as_posix().encode() + hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
 
 

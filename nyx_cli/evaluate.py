@@ -26,7 +26,11 @@ def evaluate_command(
     ),
     split: Annotated[str, typer.Option(help="whose questions, and whose corpus")] = "test",
     documents: Annotated[
-        str, typer.Option(help="how many the reader is given: 3, or by source as lecture=1,example=2; 1 unless named")
+        str,
+        typer.Option(
+            help="how many the reader is given: 3, or by source as lecture=1,example=2; unless named the benchmark's "
+            "own number, else 1"
+        ),
     ] = "",
     words: Annotated[int, typer.Option(min=0, help="the longest those may be together; 0: whole")] = 0,
     options: Annotated[Options, typer.Option(help="how the reader is shown a question's options")] = "texts",

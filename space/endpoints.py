@@ -14,13 +14,20 @@ from questions import read_question
 from tabs import ASKING, MOST_DOCUMENTS, READING, SEARCHING
 from uploads import read_pages
 
+RESULTS = 5  # unless told otherwise
+
 
 def add_endpoints(desk: Desk, query: Query) -> None:
     """Add `/search`, `/ask` and `/read_pages`, which have no place on the page."""
     name = str(query.where.value)
 
     def search(
-        text: str, pictures: list[str] | None, k: int, dim: int, own_pages: bool, own: Library | None
+        text: str | None,
+        pictures: list[str] | None,
+        k: int | None,
+        dim: int | None,
+        own_pages: bool | None,
+        own: Library | None,
     ) -> list[dict[str, Any]]:
         """Find the best k pages for a question of words, pictures (files), or both.
 
@@ -30,10 +37,15 @@ def add_endpoints(desk: Desk, query: Query) -> None:
         """
         with told():
             library = chosen(OWN if own_pages else name, own, desk.library)
-            return records(find(library, read_question(text, pictures or []), k, dim).hits)
+            question = read_question(text or "", pictures or [])
+            return records(find(library, question, given(k, RESULTS), given(dim, library.dims[0])).hits)
 
     def ask(
-        text: str, pictures: list[str] | None, documents: int, own_pages: bool, own: Library | None
+        text: str | None,
+        pictures: list[str] | None,
+        documents: int | None,
+        own_pages: bool | None,
+        own: Library | None,
     ) -> dict[str, Any]:
         """Find pages as `/search` does, and let the reader answer from the first `documents` of them.
 
@@ -43,19 +55,21 @@ def add_endpoints(desk: Desk, query: Query) -> None:
             if desk.reader is None:
                 raise ValueError(desk.reader_error or "No reader is set.")
             library = chosen(OWN if own_pages else name, own, desk.library)
-            question = read_question(text, pictures or [])
-            most = max(1, min(int(documents), MOST_DOCUMENTS))
+            question = read_question(text or "", pictures or [])
+            most = max(1, min(given(documents, DOCUMENTS), MOST_DOCUMENTS))
             hits = find(library, question, most, library.dims[0]).hits
             return {"answer": desk.answer(question, hits)[0], "documents": records(hits)}
 
-    def read(files: list[str] | None) -> tuple[dict[str, Any], Library | None]:
+    def read(files: list[str] | None) -> tuple[dict[str, Any], Any]:
         """Read pages (Markdown, HTML, PDF, pictures) for this session alone: a client's session is its own.
+
+        They take the place of earlier ones, unless none can be read.
 
         Returns {pages, left_out: [{source, reason}]}; `/search` and `/ask` find them with `own_pages`.
         """
         with told():
             pages = read_pages(files or [], lambda *_: None)
-            own = desk.library.retriever.read(pages.chunks, lambda *_: None) if pages.chunks else None
+            own = desk.library.retriever.read(pages.chunks, lambda *_: None) if pages.chunks else gr.skip()
         left_out = [{"source": source, "reason": reason} for source, reason in pages.left_out]
         return {"pages": len(pages.chunks), "left_out": left_out}, own
 
@@ -63,7 +77,7 @@ def add_endpoints(desk: Desk, query: Query) -> None:
     own_pages = gr.Checkbox(False, label="own_pages", visible=False)
     pictures = local_only(gr.File([], file_count="multiple", file_types=["image"], label="pictures", visible=False))
     files = local_only(gr.File(file_count="multiple", label="files", visible=False))
-    k = gr.Number(5, label="k", precision=0, visible=False)
+    k = gr.Number(RESULTS, label="k", precision=0, visible=False)
     dim = gr.Number(desk.library.dims[0], label="dim", precision=0, visible=False)
     documents = gr.Number(DOCUMENTS, label="documents", precision=0, visible=False)
     result = gr.JSON(visible=False)
@@ -74,6 +88,11 @@ def add_endpoints(desk: Desk, query: Query) -> None:
     ):
         public = turn | {"api_visibility": "public"}
         gr.Button(visible=False).click(function, inputs, outputs, api_name=label, **public)
+
+
+def given(number: int | None, default: int) -> int:
+    """Return what a program sent, or the default in place of a null."""
+    return default if number is None else int(number)
 
 
 def records(hits: Sequence[Hit]) -> list[dict[str, Any]]:

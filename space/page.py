@@ -74,6 +74,8 @@ SERVED: dict[str, Any] = {
     "js": Path(__file__).with_name("page.js").read_text(),
     "css_paths": [Path(__file__).with_name("style.css")],
     "footer_links": ["api", "settings"],
+    # Gradio hides a link on phones and leaves the point beside it; style.css doesn't reach the footer.
+    "head": "<style>@media (max-width: 640px) { footer > .divider { display: none; } }</style>",
 }
 
 

@@ -55,9 +55,8 @@ def results_tab(desk: Desk, query: Query, tabs: gr.Tabs, examples: Any | None) -
 
 def compare_tab(desk: Desk, query: Query) -> None:
     """Put the same question two ways: other dimensions, or the other retriever."""
-    sides: dict[str, tuple[bool, int]] = {}
-    for other, retriever in enumerate([desk.library.retriever, *([desk.rival] if desk.rival else [])]):
-        sides |= {f"{Path(retriever.name).name} · {dim}": (bool(other), dim) for dim in desk.library.dims}
+    names = told_apart([each.name for each in (desk.library.retriever, desk.rival) if each])
+    sides = {f"{name} · {dim}": (bool(other), dim) for other, name in enumerate(names) for dim in desk.library.dims}
     labels = list(sides)
 
     def compare(
@@ -101,6 +100,15 @@ def compare_tab(desk: Desk, query: Query) -> None:
             with gr.Column(min_width=300):
                 outputs += [gr.HTML(elem_id=f"{side}-results"), gr.HTML(elem_id=f"{side}-timing")]
     button.click(compare, [*query.inputs, left, right], outputs, **SEARCHING)
+
+
+def told_apart(names: Sequence[str]) -> list[str]:
+    """Shorten one or two retrievers' names to their last parts, if these differ."""
+    shown = [Path(name).name for name in names]
+    if len(set(shown)) == len(names):
+        return shown
+    first, second = names
+    return [first, second if second != first else f"{second} (second)"]
 
 
 def answer_tab(desk: Desk, query: Query) -> None:

@@ -8,10 +8,11 @@ from itertools import islice
 from pathlib import Path
 
 from dataset_builders.chunks import chunk_documents, piece_counter
-from dataset_builders.documents import make_document
+from dataset_builders.documents import Page, make_document
 from dataset_builders.folders import MARKDOWN, PAGES, PICTURES, read_folder
 from dataset_builders.schema import Dropped
 from library import Told
+from modeling_nyx.content_nyx import Content
 from modeling_nyx.images_nyx import image_size
 from nyx.records import Chunk, image_bytes
 from questions import MOST_PIXELS
@@ -22,6 +23,7 @@ MOST_BYTES = 40 * 10**6
 MOST_CHUNKS = 300
 # Reading brackets and stars alone takes seconds a megabyte, and MOST_CHUNKS are a third of one.
 MOST_MARKDOWN = 10**6  # bytes
+TOO_LARGE = f"picture of more than {MOST_PIXELS // 10**6} million pixels"
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def read_pages(uploads: Sequence[str | Path], told: Told) -> Pages:
             _place(path, folder, dropped)
         told((0, len(paths)), "reading pages")
         found = read_folder(folder, dropped) if any(folder.iterdir()) else iter(())
-        documents = (document for page in found for document in make_document(page, dropped))
+        documents = (document for page in found for document in make_document(_bounded(page, dropped), dropped))
         chunks = [_held(chunk) for chunk in islice(chunk_documents(documents, piece_counter()), MOST_CHUNKS + 1)]
     if len(chunks) > MOST_CHUNKS:
         chunks.pop()
@@ -75,14 +77,25 @@ def _place(path: Path, folder: Path, dropped: Dropped) -> None:
     elif path.suffix.lower() in MARKDOWN and path.stat().st_size > MOST_MARKDOWN:
         dropped(path.name, f"Markdown of more than {MOST_MARKDOWN // 10**6} MB")
     elif path.suffix.lower() in PICTURES and _is_too_large(path):
-        dropped(path.name, f"picture of more than {MOST_PIXELS // 10**6} million pixels")
+        dropped(path.name, TOO_LARGE)
     else:
         shutil.copyfile(path, folder / path.name)
 
 
-def _is_too_large(path: Path) -> bool:
+def _bounded(page: Page, dropped: Dropped) -> Page:
+    """Leave out pictures that are too large, before they are decoded: HTML and PDF bring some along."""
+    content: Content = []
+    for item in page.content:
+        if item["type"] == "image" and _is_too_large(item["image"]):
+            dropped(page.source, TOO_LARGE)
+        else:
+            content.append(item)
+    return replace(page, content=content)
+
+
+def _is_too_large(picture: Path | bytes) -> bool:
     try:
-        width, height = image_size(path)
+        width, height = image_size(picture)
     except ValueError:
         return False  # what is wrong with it, its reader will say
     return width * height > MOST_PIXELS

@@ -7,16 +7,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
-from benchmarks import encode, gpu, loss, search, train_step
+from benchmarks import almanac, encode, gpu, loss, search, train_step
 from benchmarks.almanac import RETRIEVERS, against, score_seed, train_seed
 from benchmarks.data.ingest import copy_pages
 from benchmarks.data.runs import Clock, Job, bar, file
 from benchmarks.data.slow_server import answered
 from benchmarks.encode import as_files, repeated
 from benchmarks.encode_case import documents, write_checkpoint
+from benchmarks.measure import in_common, in_short
 from benchmarks.pages import document_recall
-from benchmarks.tables import speed_table
+from benchmarks.tables import encode_rows, speed_table
 from benchmarks.textbooks import write_dataset
 from dataset_builders.almanac import build
 from dataset_builders.filters import RULES, Draft, reason_against
@@ -50,6 +52,31 @@ def test_a_seed_of_the_almanac_trains_and_scores_every_retriever(tmp_path):
     report = score_seed(tmp_path, counts)
     assert set(report["retrievers"]) == {"bm25", *RETRIEVERS}
     assert len(report["em"]["stage 2"]) == report["questions"] > 0
+
+
+def test_commits_are_told_in_short_and_with_what_differed():
+    first, second = 12 * "a", 12 * "b"
+    assert in_short(first) == "commit `aaaaaaaaaa`"
+    assert in_short(f"{first}-dirty") == "commit `aaaaaaaaaa` with changes"
+    assert in_short([first, first, f"{second}-dirty"]) == "commit `aaaaaaaaaa`, commit `bbbbbbbbbb` with changes"
+    origins = [{"command": "x", "commit": each} for each in (first, second)]
+    assert in_common(origins) == {"command": "x", "commit": [first, second]} and in_common(origins[:1]) == origins[0]
+
+
+def test_kept_seeds_are_published_with_what_measured_them(tmp_path, monkeypatch):
+    for seed, commit in enumerate("ab"):
+        origin = {"command": "x", "commit": commit, "hardware": "y"}
+        (tmp_path / f"seed{seed}").mkdir()
+        (tmp_path / f"seed{seed}" / "report.json").write_text(json.dumps({"about": origin, "em": {}, "questions": 2}))
+    monkeypatch.setattr(almanac, "RESULTS", tmp_path / "almanac.json")
+    monkeypatch.setattr(almanac, "summarise", lambda seeds: {"seeds": len(seeds)})
+    almanac.main(["--folder", str(tmp_path), "--seeds", "0", "1"])
+    assert json.loads((tmp_path / "almanac.json").read_text()) == {
+        **origin,
+        "commit": ["a", "b"],
+        "summary": {"seeds": 2},
+        "seeds": {"0": {"questions": 2}, "1": {"questions": 2}},
+    }
 
 
 def test_a_documents_rank_is_its_best_chunks():
@@ -190,13 +217,29 @@ def test_search_is_measured_against_faiss(capsys, monkeypatch, model_folder):
     monkeypatch.setattr(funnel, "RECALL", 0.5)
     search.main(["--dry", "--model", str(model_folder)])
     results = json.loads(capsys.readouterr().out)
+    assert results["command"] == f"python -m benchmarks.search --model {model_folder.name} --dry"
     exact, coded = (results["sizes"][size]["ours"] for size in ("1000", "2000"))
     assert exact["recall@10"] == 1 and exact["plan"] == "every vector is compared"
     assert 0.4 <= coded["recall@10"] <= 1 and coded["plan"]["prefix"] == 64
     assert results["all dimensions"]["largest difference of a cosine"] < 1e-5
     table = speed_table({"search": results})
     assert "| a single query, 2,000 pages | FAISS `IndexFlatIP`" in table
-    assert "| memory and building, 1,000 pages |" in table
+    assert "| memory and building, 1,000 pages |" in table and "maps from disk aren't counted" in table
+
+
+def test_embeddings_are_kept_for_the_model_that_made_them(tmp_path, monkeypatch):
+    def states(model, species, worlds):
+        asked.append(model.name)
+        return torch.randn(20, 8), torch.randn(10, 8), torch.randint(0, 20, (10,))
+
+    asked = []
+    monkeypatch.setattr(search, "states", states)
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(name)
+    for name in "aabb":
+        search.embed(tmp_path / "kept", tmp_path / name, [8, 4, 2, 1], 30, worlds=1, species=1, steps=1)
+    assert asked == ["a", "b"]
 
 
 def test_what_was_not_measured_is_no_row():
@@ -211,6 +254,18 @@ def test_encoding_is_measured_without_a_rival_too(tmp_path):
     curves = report["documents per second against"]
     assert set(curves) == {"documents", "words per document", "pictures per document", "cores"}
     assert (tmp_path / "encode.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_a_rival_is_named_as_it_was_measured(dtype):
+    """Whatever the machine that writes the table computes in."""
+    times = {"seconds": 2.0, "least": 1.0, "most": 3.0}
+    best = f"{dtype}, batch 1"
+    ratios = ("ratio to its best", "ratio to its full defaults", "ratio, repeated pictures")
+    names = (best, encode.DEFAULT, "ours", "rival, repeated", "ours, repeated")
+    seconds = {"documents": 1, "tokens": 1, "rival's best": best, "seconds": dict.fromkeys(names, times)}
+    rows = encode_rows(seconds | dict.fromkeys(ratios, 1.0))
+    assert rows[2][:2] == ("the same of 8 pictures", f"sentence-transformers, {best}: 2 s (1–3)")
 
 
 def test_linear_work_is_counted_from_the_shapes(tmp_path):

@@ -307,6 +307,8 @@ def check(page, request, name: str) -> None:
     serious = [(each["id"], each["nodes"][0]["html"]) for each in found if each["impact"] in ("serious", "critical")]
     assert serious == [], name
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), name
+    links, points = (page.locator(f"footer > {each}:visible").count() for each in (":not(.divider)", ".divider"))
+    assert points < links, name  # no point stands alone
 
 
 def test_many_visitors_at_once_and_how_long_it_takes(site, tmp_path, record_property):

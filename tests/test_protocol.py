@@ -161,6 +161,16 @@ def test_controls_give_no_gold_or_other_documents(benchmark, tmp_path):
     assert documents("random", "other") == given["random"]
 
 
+def test_random_documents_come_from_every_source(tmp_path):
+    """Also from one with few chunks among many."""
+    folder = dataset(tmp_path / "s", {"documents": {"lecture": 1, "example": 2}})
+    more = [Chunk(f"x{number}", f"x{number}", "example/9", [text(f"Example {number}.")]) for number in range(400)]
+    write_records([*CHUNKS, *more], folder / "corpus" / "test.parquet")
+    for row in run(Benchmark.open(folder), tmp_path / "out", "random", {"r": reader()}).rows:
+        lecture, *examples = row.documents
+        assert lecture in "ab" and len(examples) == 2 and not set(examples) & {"a", "b", *row.gold}
+
+
 def test_an_answer_that_does_not_come_is_wrong_and_told(benchmark, tmp_path):
     readers = {"r": reader(lambda system, words: "" if "Nyx" in words.rsplit("Question", 1)[1] else "nobody")}
     records = run(benchmark, tmp_path / "out", readers=readers)
@@ -202,6 +212,18 @@ def test_tables_have_means_intervals_and_comparisons(benchmark, tmp_path):
     (sentence,) = told(table)
     assert sentence.startswith("bm25 against none: no difference shown in accuracy; +0.0 points")
     assert len(summarise([*found, run(benchmark, tmp_path / "out", words=3, readers={"r": reader()})])) == 2
+
+
+def test_retrievers_of_one_name_are_told_apart_by_their_revisions(benchmark, tmp_path):
+    bm25, none = (run(benchmark, tmp_path / "out", name, {"r": reader()}) for name in ("bm25", "none"))
+    seeds = [replace(bm25, about=bm25.about | {"retriever": "stage 1", "revision": each * 64}) for each in ("a", "b")]
+    (table,) = summarise([*seeds, none])
+    names = ["stage 1 (aaaaaaaa)", "stage 1 (bbbbbbbb)", "none"]
+    assert [row["retriever"] for row in table["retrievers"]] == names
+    assert {(each["first"], each["second"]) for each in table["comparisons"]} == {
+        (names[0], name) for name in names[1:]
+    }
+    assert told(table)[0].startswith(f"{names[0]} against {names[1]}:")
 
 
 def test_a_folder_without_questions_is_named(tmp_path):

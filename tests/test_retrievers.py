@@ -62,7 +62,29 @@ def test_an_index_scores_its_chunks_in_the_corpus_order(chunks, corpus, pages, f
     with pytest.raises(ValueError, match="lacks 1 of 9 chunks, new first"):
         open_retriever(str(tmp_path / "index"), Corpus.open(tmp_path / "more.parquet"))
     assert retriever_facts(name)["revision"] == revision
-    assert '"count": 8' in retriever_facts(str(tmp_path / "index"))["revision"]
+    before = retriever_facts(str(tmp_path / "index"))
+    Index.create(tmp_path / "other", shuffled, vectors[order], model_name=name, revision="another")
+    assert retriever_facts(str(tmp_path / "other"))["revision"] != before["revision"]
+    assert retriever_facts(str(tmp_path / "index")) == before
+
+
+def test_whatever_a_sentence_transformer_depends_on_makes_it_another(tmp_path):
+    parts = (
+        "model.safetensors",
+        "config_sentence_transformers.json",
+        "1_Pooling/config.json",
+        "2_Dense/pytorch_model.bin",
+    )
+    others = ("tokenizer.json", "vocab.txt", "spiece.model", "README.md", "checkpoint-3/model.safetensors")
+    for name in (*parts, *others):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("1")
+    revisions = [retriever_facts(f"st:{tmp_path}")["revision"]]
+    for name in (*parts, *others):
+        (tmp_path / name).write_text("2")
+        revisions.append(retriever_facts(f"st:{tmp_path}")["revision"])
+    assert len(set(revisions)) == len(parts) + 4 and len(set(revisions[-3:])) == 1
+    assert retriever_facts("st:org/name")["revision"] == "org/name"
 
 
 def test_a_model_of_texts_from_sentence_transformers_reads_the_words(corpus, pages, tmp_path):

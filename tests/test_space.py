@@ -16,6 +16,7 @@ import httpx
 import numpy as np
 import pytest
 import yaml
+from fpdf import FPDF
 from gradio_client import Client, handle_file
 from lxml import html
 from PIL import Image
@@ -37,6 +38,7 @@ from desk import Desk, working_examples  # noqa: E402
 from library import Library, Retriever  # noqa: E402
 from page import SERVED, build  # noqa: E402
 from questions import read_question  # noqa: E402
+from tabs import told_apart  # noqa: E402
 from uploads import MOST_CHUNKS, read_pages  # noqa: E402
 
 EVIL = (
@@ -133,6 +135,21 @@ def test_a_picture_may_ask(client, model, chunks, tmp_path):
     assert hit["id"] == str(scores.argmax()) and abs(hit["score"] - scores.max()) < 1e-6
 
 
+def test_what_a_program_leaves_null_is_the_default(address, client, desk):
+    whole = called(address, "search", ["x", [], 5, desk.library.dims[0], False])
+    assert "event: complete" in whole and called(address, "search", ["x", None, None, None, None]) == whole
+    three, null = (called(address, "ask", ["x", [], documents, False]) for documents in (3, None))
+    assert "event: complete" in three and null == three
+    with pytest.raises(Exception, match="Ask in words, with pictures, or both"):
+        client.predict(text=None, pictures=[], api_name="/search")
+
+
+def test_retrievers_are_told_apart():
+    assert told_apart(["runs/stage2"]) == ["stage2"] and told_apart(["runs/stage2", "org/nyx"]) == ["stage2", "nyx"]
+    assert told_apart(["org1/nyx", "org2/nyx"]) == ["org1/nyx", "org2/nyx"]
+    assert told_apart(["org/nyx", "org/nyx"]) == ["org/nyx", "org/nyx (second)"]
+
+
 def test_the_reader_answers_from_fenced_documents(client, desk, chunks):
     told = client.predict(text="Where does it live?", documents=2, api_name="/ask")
     given = [chunks[int(hit["id"])].content for hit in told["documents"]]
@@ -169,6 +186,11 @@ def test_large_uploads_are_refused_before_they_are_read(address):
     data = {"files": ("moth.png", io.BytesIO(bytes(100 * 2**20)))}
     refusal = httpx.post(f"{address}gradio_api/upload", files=data)
     assert refusal.status_code == 413 and "exceeded maximum allowed" in refusal.text.lower()
+
+
+def test_the_footer_of_a_phone_has_no_point_left_over(address):
+    head = httpx.get(f"{address}config").json()["head"]
+    assert head == "<style>@media (max-width: 640px) { footer > .divider { display: none; } }</style>"
 
 
 def test_no_file_of_this_machine_is_served(address):
@@ -246,6 +268,9 @@ def test_visitors_search_their_own_pages_and_nobody_elses(address, client, own_p
     (notes,) = [hit["content"] for hit in found if hit["source"] == "notes.md"]
     assert [item["type"] for item in notes] == ["text", "image"]
     assert all(hit["source"].startswith(("0", "1", "2")) for hit in search(client, "It lives by the lagoon."))
+    (tool,) = (handle_file(str(path)) for path in own_pages if path.name == "tool.png")
+    assert client.predict(files=[tool], api_name="/read_pages")["pages"] == 0
+    assert search(client, "It lives by the lagoon.", own_pages=True) == found  # the earlier pages stay
     other = Client(address, verbose=False, download_files=str(tmp_path))
     with pytest.raises(Exception, match="There are no pages of yours yet"):
         search(other, "It lives by the lagoon.", own_pages=True)
@@ -292,6 +317,21 @@ def test_uploads_are_bounded_and_leave_nothing(own_pages, tmp_path, monkeypatch)
     with pytest.raises(ValueError, match="Choose files first"):
         read_pages([], lambda *_: None)
     assert list((tmp_path / "t").iterdir()) == []
+
+
+def test_pictures_inside_pages_are_bounded_too(tmp_path):
+    data = base64.b64encode(bomb(tmp_path / "bomb.png", 5001).read_bytes()).decode()
+    (tmp_path / "page.html").write_text(f"<p>It flies in May.</p><img src='data:image/png;base64,{data}'>")
+    pdf = FPDF()
+    pdf.add_page()
+    pdf.set_font("Helvetica")
+    pdf.cell(text="It lives by the lagoon.")
+    pdf.image(tmp_path / "bomb.png", w=50)
+    pdf.output(str(tmp_path / "page.pdf"))
+    pages = read_pages([tmp_path / "page.html", tmp_path / "page.pdf"], lambda *_: None)
+    reason = "picture of more than 25 million pixels"
+    assert sorted(pages.left_out) == [("page.html", reason), ("page.pdf", reason)]
+    assert [[item["type"] for item in chunk.content] for chunk in pages.chunks] == [["text"]] * 2
 
 
 def test_twenty_searches_at_once_all_answer_right(client, chunks, model):

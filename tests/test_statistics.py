@@ -62,6 +62,12 @@ def test_other_scores_are_compared_by_the_paired_bootstrap():
     assert compare(list(first + 1), list(first)).p == pytest.approx(2 / 10_000)
 
 
+def test_few_questions_that_differ_are_compared_by_the_sign_test():
+    alike = [0.5] * 50
+    assert compare([0.7] * 3 + alike, [0.5] * 3 + alike).p == pytest.approx(2 / 8)
+    assert compare([0.7] * 8 + [0.3] + alike, [0.5] * 9 + alike).p == pytest.approx(20 / 512)
+
+
 def test_pairs_must_be_of_the_same_questions():
     with pytest.raises(ValueError, match="2 and 1 scores"):
         compare([1, 0], [1])

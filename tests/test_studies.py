@@ -46,6 +46,33 @@ def test_a_study_runs_dry_and_goes_on_where_it_was(name, folder, tmp_path):
     assert json.loads((tmp_path / f"{name}.json").read_text())["arms"] == results["arms"]
 
 
+def scored(world):
+    """What a study measures that has one question."""
+    return {"arms": {"a": {"answer EM": {f"{world.seed}/fact/0": 0.0 if world.dry else 1.0}}}}
+
+
+def run_study(folder, *arguments):
+    study = Study("x", None, scored, metrics=("answer EM",), pretrained=False)
+    for seed in range(2):
+        (folder / f"seed{seed}").mkdir(parents=True, exist_ok=True)
+        (folder / "dry" / f"seed{seed}").mkdir(parents=True, exist_ok=True)
+    study.run(["--seeds", "0", "1", "--folder", str(folder), "--output", str(folder), *arguments])
+    return json.loads((folder / "x.json").read_text())
+
+
+def test_a_dry_run_lies_aside(tmp_path):
+    for arguments, right in (([], 1.0), (["--dry"], 0.0), ([], 1.0)):
+        assert run_study(tmp_path, *arguments)["arms"]["a"]["answer EM"]["mean"] == right
+
+
+def test_what_was_kept_is_told_with_what_measured_it(tmp_path, monkeypatch):
+    first = run_study(tmp_path)
+    monkeypatch.setattr("benchmarks.measure.commit", lambda: "f" * 40)
+    assert run_study(tmp_path) == first and first["commit"] != "f" * 40
+    (tmp_path / "seed1" / "studies" / "x.json").unlink()
+    assert run_study(tmp_path)["commit"] == [first["commit"], "f" * 40]
+
+
 def test_outcomes_are_pooled_over_worlds_and_compared_question_by_question():
     def world(seed, first, second):
         arms = {"a @ 1": first, "a @ 2": second}

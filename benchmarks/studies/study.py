@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.almanac import train_seed
-from benchmarks.measure import about
+from benchmarks.measure import about, in_common, in_short
 from dataset_builders.almanac import TINY_VLM, build
 from dataset_builders.schema import QAPair
 from evaluation.statistics import compare_seeds, in_words, interval, pooled
@@ -40,8 +40,9 @@ from train_scripts.scoring import Guide, encode
 
 RESULTS = Path(__file__).parents[1] / "results" / "studies"
 Outcomes = dict[str, dict[str, float]]  # by metric, each question's score
-Measured = dict[str, Any]  # "arms": outcomes by arm; "facts": what else was seen
+Measured = dict[str, Any]  # "arms": outcomes by arm; "facts": what else was seen; "about": what measured them, kept
 
+DRY = "dry"  # where in a folder dry runs lie
 DRY_WORLD: dict[str, Any] = {
     "species": {"train": 8, "validation": 4, "test": 4},
     "triplets": {"train": 16, "validation": 4, "test": 4},
@@ -168,31 +169,32 @@ class Study:
         parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
         parser.add_argument("--folder", type=Path, help="as of benchmarks.almanac; what is there is kept")
         parser.add_argument("--output", type=Path, help="where the JSON and the plot go")
-        parser.add_argument("--dry", action="store_true", help="a tiny world, trained for a step; in a folder aside")
+        parser.add_argument("--dry", action="store_true", help=f"a tiny world, trained for a step, in FOLDER/{DRY}")
         args = parser.parse_args(argv)
         stage1.prepare()
         with tempfile.TemporaryDirectory() as aside:
             folder = args.folder or (Path(aside) if args.dry else Path("runs/benchmark"))
+            folder = folder / DRY if args.dry else folder  # so that nothing of it is taken for what was measured
             output = args.output or (Path(aside) if args.dry else RESULTS)
-            seeds = {seed: self.measured(World(folder / f"seed{seed}", seed, args.dry)) for seed in args.seeds}
-            command = f"python -m benchmarks.studies.{self.name}" + (" --dry" if args.dry else "")
-            results = (
-                about(command, "torch", "transformers") | {"seeds": args.seeds} | self.summary(list(seeds.values()))
-            )
+            seeds = [self.measured(World(folder / f"seed{seed}", seed, args.dry)) for seed in args.seeds]
+            origin = in_common([each["about"] for each in seeds])
+            results = origin | {"seeds": args.seeds} | self.summary(seeds)
             output.mkdir(parents=True, exist_ok=True)
             (output / f"{self.name}.json").write_text(json.dumps(results, indent=1) + "\n")
             self.draw(results, output / f"{self.name}.png")
         self.show(results, Console())
 
     def measured(self, world: World) -> Measured:
-        """Return what was measured in a world, now or before."""
+        """Return what was measured in a world, now or before, and by what."""
         kept = world.folder / "studies" / f"{self.name}.json"
         if not kept.exists():
+            command = f"python -m benchmarks.studies.{self.name}" + (" --dry" if world.dry else "")
+            origin = about(command, "torch", "transformers")
             if self.pretrained:
                 if world.dry:
                     build(world.data, seed=world.seed, **DRY_WORLD)
                 train_seed(world.folder, world.seed, world.steps)
-            found = self.measure(world)
+            found = {"about": origin} | self.measure(world)
             kept.parent.mkdir(exist_ok=True)
             aside = kept.with_suffix(".partial")
             aside.write_text(json.dumps(found))
@@ -232,7 +234,7 @@ class Study:
             lines.append(f"| {arm} | {' | '.join(_cell(row.get(metric)) for metric in self.metrics)} |")
         lines += ["", *(f"- {sentence}" for sentence in self.sentences(results)), ""]
         lines += [f"![{self.name}](results/studies/{self.name}.png)", ""]
-        run = f"`{results['command']}`, commit `{results['commit'][:10]}`"
+        run = f"`{results['command']}`, {in_short(results['commit'])}"
         return "\n".join([*lines, f"{run}, seeds {results['seeds']}, {results['questions']} questions."])
 
     def draw(self, results: dict[str, Any], path: Path) -> None:
