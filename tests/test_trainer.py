@@ -95,6 +95,18 @@ def test_the_loss_is_the_closed_form(make):
     assert float(loss) == pytest.approx(expected, abs=1e-4)
 
 
+def test_one_process_uses_one_gpu(make, monkeypatch):
+    setup = NyxTrainingArguments.__post_init__
+
+    def two_gpus(arguments):
+        setup(arguments)
+        arguments._n_gpu = 2
+
+    monkeypatch.setattr(NyxTrainingArguments, "__post_init__", two_gpus)
+    trainer = make(per_device_train_batch_size=3)
+    assert trainer.args.n_gpu == 1 and trainer.args.train_batch_size == 3
+
+
 def test_accumulation_is_the_mean_of_its_batches(make):
     examples = [example(str(index), [f"page {index}"], [f"other {index}"]) for index in range(8)]
     trainer = make(temperature=0.1, per_device_train_batch_size=4, gradient_accumulation_steps=2)

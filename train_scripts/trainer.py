@@ -103,6 +103,8 @@ class NyxTrainer(Trainer):
 
     def __init__(self, model: Any, args: NyxTrainingArguments, *, validation: Validation | None = None, **kwargs: Any):
         args.remove_unused_columns = False
+        # Of several GPUs one process uses one: DataParallel would cut packed contents anywhere.
+        args._n_gpu = min(args.n_gpu, 1)
         self.accumulation = args.contrastive_batches
         args.dataloader_drop_last = True
         self.validation = validation
