@@ -179,7 +179,7 @@ class NyxTrainer(Trainer):
     def _global_loss(self, batch: ContrastiveBatch, query: Tensor, document: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Compute the loss over all processes' embeddings, and its gradients on this process's."""
         everyone = gather_objects(
-            (len(query), len(document), batch.keys, batch.answering, batch.owners, batch.targets)
+            (len(query), len(document), batch.keys, batch.asked, batch.answering, batch.owners, batch.targets)
         )
         queries, documents = [each[0] for each in everyone], [each[1] for each in everyone]
         all_query = gather_rows(query, queries).requires_grad_()
@@ -189,12 +189,11 @@ class NyxTrainer(Trainer):
         positives = [
             start + index for start, count in zip(starts["document"], queries, strict=True) for index in range(count)
         ]
-        owners = [start + owner for start, each in zip(starts["query"], everyone, strict=True) for owner in each[4]]
-        excluded = excluded_pairs(
-            [key for each in everyone for key in each[2]], [a for each in everyone for a in each[3]]
-        )
+        owners = [start + owner for start, each in zip(starts["query"], everyone, strict=True) for owner in each[5]]
         shifted = zip(starts["query"], starts["document"], everyone, strict=True)
-        targets = [(q + asked, d + place, share) for q, d, each in shifted for asked, place, share in each[5]]
+        targets = [(q + row, d + place, share) for q, d, each in shifted for row, place, share in each[6]]
+        keys, asked, answering = ([one for each in everyone for one in each[field]] for field in (2, 3, 4))
+        excluded = excluded_pairs(keys, asked, answering, targets)
         dims = self.args.matryoshka_dimensions or [query.shape[1]]
         loss = matryoshka_info_nce(
             all_query,
