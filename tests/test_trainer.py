@@ -178,6 +178,7 @@ def test_any_chunk_of_a_gold_document_counts(make, pages):
     ("options", "message"),
     [
         ({"negatives": "none"}, "expected 'all' or 'own'"),
+        ({"fp16": True}, "Say bf16: true instead"),
         (
             {"matryoshka_dimensions": [64], "matryoshka_weights": [1.0, 2.0]},
             "for 1 matryoshka_dimensions; expected one a dimension",

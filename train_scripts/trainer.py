@@ -64,6 +64,10 @@ class NyxTrainingArguments(TrainingArguments):
             self.per_device_train_batch_size *= self.contrastive_batches
             self.gradient_accumulation_steps: int = 1
         super().__post_init__()
+        self._check()
+
+    def _check(self) -> None:
+        """Raise `ValueError` for values that make no sense."""
         dims, weights = self.matryoshka_dimensions, self.matryoshka_weights
         if len(set(dims)) < len(dims) or any(dim < 1 for dim in dims):
             raise ValueError(f"matryoshka_dimensions are {dims}; expected different positive numbers.")
@@ -78,6 +82,11 @@ class NyxTrainingArguments(TrainingArguments):
             least = int(name == "micro_batch_tokens")
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least {least}.")
+        if self.fp16:
+            raise ValueError(
+                "fp16 needs gradients that are scaled up, which the gradient cache's are not. Say bf16: true instead, "
+                "or leave it out."
+            )
         if self.temperature <= 0:
             raise ValueError(f"temperature is {self.temperature}; expected more than 0.")
 
