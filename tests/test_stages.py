@@ -22,6 +22,7 @@ from nyx.models import fingerprint
 from tests.conftest import free_port
 from train_scripts import apart, collect_feedback, stage1, stage2
 from train_scripts.data import Examples
+from train_scripts.trainer import NyxTrainer
 
 ROOT = Path(__file__).parents[1]
 SHORT = [
@@ -257,6 +258,19 @@ def test_only_the_same_run_goes_on(dataset, tmp_path):
         stage1.main([*options, "--learning_rate", "0.5"])
     stage1.main([*options, "--max_steps", "3"])
     assert json.loads((tmp_path / "training.json").read_text())["steps"] == 3
+
+
+def test_what_began_anew_never_goes_on_from_older_checkpoints(dataset, tmp_path, monkeypatch, caplog):
+    options = ["--dataset", str(dataset), "--output_dir", str(tmp_path), *SHORT]
+    stage1.main(options)
+
+    def dies(*arguments, **named):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(NyxTrainer, "training_step", dies)
+        stage1.main([*options, "--learning_rate", "0.5", "--resume", "false"])
+    assert not list(tmp_path.glob("checkpoint-*")) and "Starting anew: removing" in caplog.text
 
 
 def test_an_adapter_needs_no_targets_and_leaves_frozen_vision_alone(dataset, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,8 @@ def fit(
     elif validation is not None:
         trainer.evaluate()
     if trainer.is_world_process_zero():
+        if last is None:
+            remove_checkpoints(output)
         write_record(output, about)
     before = trainer.state.log_history  # training begins a history of its own
     ran = trainer.train(resume_from_checkpoint=last)
@@ -113,6 +116,13 @@ def fit(
         facts["seconds"] = round(ran.metrics["train_runtime"], 1)
         write_record(output, about | facts)
     return output
+
+
+def remove_checkpoints(output: Path) -> None:
+    """Remove an earlier run's checkpoints: the next run would go on from them as if they were this one's."""
+    while output.is_dir() and (old := get_last_checkpoint(str(output))):
+        logger.warning("Starting anew: removing %s.", old)
+        shutil.rmtree(old)
 
 
 def check_batches(trainer: NyxTrainer, examples: int) -> dict[str, int]:
