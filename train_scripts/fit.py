@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch.utils.data import Dataset
-from transformers import EarlyStoppingCallback
+from transformers import EarlyStoppingCallback, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 from trl import ModelConfig, get_peft_config
 
@@ -23,14 +23,16 @@ logger = logging.getLogger(__name__)
 
 # What the official code's list of names matches in Qwen2.5-VL.
 LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "down_proj"]
+# What TRL offers, and loading a start doesn't take.
+NOT_TAKEN = ("dtype", "attn_implementation", "load_in_8bit", "load_in_4bit")
 
 
-def load_start(name: str, data: DataArguments, arguments: NyxTrainingArguments) -> Any:
+def load_start(name: str, data: DataArguments, arguments: NyxTrainingArguments, revision: str | None = None) -> Any:
     """Load what training starts from: a backbone, an instruct model, or a Nyx checkpoint.
 
     Only a Nyx checkpoint keeps its own instruction and pixel cap.
     """
-    model = load_encoder(name, dtype=torch.float32)
+    model = load_encoder(name, revision, dtype=torch.float32)
     if not model.processor.append_eos:
         stock = model.processor
         model.processor = type(stock)(
@@ -53,15 +55,29 @@ def load_start(name: str, data: DataArguments, arguments: NyxTrainingArguments) 
 def prepare_model(
     start: str, data: DataArguments, arguments: NyxTrainingArguments, adapter: ModelConfig | None
 ) -> Any:
-    """Load the start, wrap it with the adapter if there is one, and freeze what is not to be trained."""
-    if arguments.save_adapter and adapter is None:
+    """Load the start, wrap it with an adapter if `use_peft` says so, and freeze what is not to be trained."""
+    adapter = adapter or ModelConfig()
+    refuse_not_taken(adapter)
+    if arguments.save_adapter and not adapter.use_peft:
         raise ValueError("save_adapter came without an adapter to train. Say use_peft: true, or leave it out.")
-    model = encoder = load_start(start, data, arguments)
-    if adapter is not None:
+    set_seed(arguments.seed)  # before an adapter draws its weights
+    model = encoder = load_start(start, data, arguments, adapter.model_revision)
+    if adapter.use_peft:
         model = adapted(encoder, adapter)
     if data.freeze_vision:
         encoder.visual.requires_grad_(False)  # after wrapping: adapters there are frozen too
     return model
+
+
+def refuse_not_taken(options: ModelConfig) -> None:
+    """Raise `ValueError` for an option that would change nothing but the record."""
+    for name in NOT_TAKEN:
+        value = getattr(options, name)
+        if value != getattr(ModelConfig, name):
+            raise ValueError(
+                f"{name} is {value!r}, but training takes float32 weights and its own attention; `bf16: true` "
+                "computes in bfloat16. Leave it out."
+            )
 
 
 def adapted(encoder: Any, adapter: ModelConfig) -> Any:
@@ -89,15 +105,14 @@ def fit(
     Beside the weights `curve.json` holds the losses and every evaluation, and `training.json` what ran. Adapters are
     merged into the weights. Raises `ValueError` if `output_dir` holds checkpoints of another run to go on with.
     """
-    adapter = adapter if adapter is not None and adapter.use_peft else None
-    model = prepare_model(start, data, arguments, adapter)
     if validation is None:
         arguments.eval_strategy, arguments.load_best_model_at_end = "no", False  # type: ignore[assignment]
     stop = [EarlyStoppingCallback(arguments.patience)] if arguments.patience and validation else []
+    model = prepare_model(start, data, arguments, adapter)
     trainer = trainer_class(model, arguments, validation=validation, train_dataset=examples, callbacks=stop)
     facts: dict[str, Any] = check_batches(trainer, len(examples))  # type: ignore[arg-type]
     output = Path(arguments.output_dir)
-    about = record(stage, start, Path(data.dataset), [data, arguments, *([adapter] if adapter else [])])
+    about = record(stage, start, Path(data.dataset), [data, arguments, taken(adapter)])
     last = get_last_checkpoint(str(output)) if data.resume and output.is_dir() else None
     if last is not None:
         refuse_another_run(output, about)
@@ -116,6 +131,12 @@ def fit(
         facts["seconds"] = round(ran.metrics["train_runtime"], 1)
         write_record(output, about | facts)
     return output
+
+
+def taken(options: ModelConfig | None) -> ModelConfig:
+    """Return the options that a run takes: without `use_peft`, none of an adapter."""
+    options = options or ModelConfig()
+    return options if options.use_peft else ModelConfig(model_revision=options.model_revision)
 
 
 def remove_checkpoints(output: Path) -> None:
