@@ -311,6 +311,12 @@ def test_options_that_would_change_nothing_are_refused(option, dataset, tmp_path
         stage1.main(["--dataset", str(dataset), "--output_dir", str(tmp_path), *SHORT, *option])
 
 
+def test_patience_needs_evaluations(dataset, tmp_path):
+    options = "--patience 2 --eval_strategy no --load_best_model_at_end false".split()
+    with pytest.raises(ValueError, match="patience is 2, but there is no evaluation to wait for"):
+        stage1.main(["--dataset", str(dataset), "--output_dir", str(tmp_path), *SHORT, *options])
+
+
 def test_an_adapter_needs_no_targets_and_leaves_frozen_vision_alone(dataset, tmp_path):
     lora = ["--use_peft", "true", "--lora_r", "4", "--freeze_vision", "true"]
     stage1.main(["--dataset", str(dataset), "--output_dir", str(tmp_path), *SHORT, *lora])

@@ -107,7 +107,7 @@ def fit(
     """
     if validation is None:
         arguments.eval_strategy, arguments.load_best_model_at_end = "no", False  # type: ignore[assignment]
-    stop = [EarlyStoppingCallback(arguments.patience)] if arguments.patience and validation else []
+    stop = early_stopping(arguments) if validation is not None else []
     model = prepare_model(start, data, arguments, adapter)
     trainer = trainer_class(model, arguments, validation=validation, train_dataset=examples, callbacks=stop)
     facts: dict[str, Any] = check_batches(trainer, len(examples))  # type: ignore[arg-type]
@@ -137,6 +137,18 @@ def taken(options: ModelConfig | None) -> ModelConfig:
     """Return the options that a run takes: without `use_peft`, none of an adapter."""
     options = options or ModelConfig()
     return options if options.use_peft else ModelConfig(model_revision=options.model_revision)
+
+
+def early_stopping(arguments: NyxTrainingArguments) -> list[EarlyStoppingCallback]:
+    """Make what stops a run by `patience`. Raises `ValueError` if nothing says which evaluation is better."""
+    if not arguments.patience:
+        return []
+    if arguments.eval_strategy == "no" or arguments.metric_for_best_model is None:
+        raise ValueError(
+            f"patience is {arguments.patience}, but there is no evaluation to wait for, or no measure of it. Set "
+            "eval_strategy and metric_for_best_model, or leave patience out."
+        )
+    return [EarlyStoppingCallback(arguments.patience)]
 
 
 def remove_checkpoints(output: Path) -> None:
