@@ -258,7 +258,10 @@ def test_only_the_same_run_goes_on(dataset, tmp_path):
     with pytest.raises(ValueError, match="holds checkpoints of another run: .*learning_rate was 0.002, is 0.5"):
         stage1.main([*options, "--learning_rate", "0.5"])
     stage1.main([*options, "--max_steps", "3"])
-    assert json.loads((tmp_path / "training.json").read_text())["steps"] == 3
+    about = json.loads((tmp_path / "training.json").read_text())
+    assert (about["steps"], about["went_on_from"]) == (3, 2)
+    curve = json.loads((tmp_path / "curve.json").read_text())
+    assert [row["step"] for row in curve if "eval_recall@5" in row] == [0, 1, 2, 3]
 
 
 def test_what_began_anew_never_goes_on_from_older_checkpoints(dataset, tmp_path, monkeypatch, caplog):

@@ -16,6 +16,7 @@ from dataset_builders.schema import Example
 from nyx.adapters import save_adapter
 from nyx.models import load_encoder
 from train_scripts.data import DataArguments
+from train_scripts.model_card import CURVE
 from train_scripts.provenance import record, refuse_another_run, write_record
 from train_scripts.trainer import NyxTrainer, NyxTrainingArguments, Validation
 
@@ -102,8 +103,9 @@ def fit(
 ) -> Path:
     """Train, keep the best checkpoint if there is something to validate on, and save a complete folder.
 
-    Beside the weights `curve.json` holds the losses and every evaluation, and `training.json` what ran. Adapters are
-    merged into the weights. Raises `ValueError` if `output_dir` holds checkpoints of another run to go on with.
+    Beside the weights `curve.json` holds the losses and every evaluation, and `training.json` what ran: its `seconds`
+    are those of training since it last went on, from the step that `went_on_from` says, if it did. Adapters are merged
+    into the weights. Raises `ValueError` if `output_dir` holds checkpoints of another run to go on with.
     """
     if validation is None:
         arguments.eval_strategy, arguments.load_best_model_at_end = "no", False  # type: ignore[assignment]
@@ -117,13 +119,16 @@ def fit(
     if last is not None:
         refuse_another_run(output, about)
         logger.warning("Going on from %s; `--resume false` starts anew.", last)
+        facts["went_on_from"] = int(last.rpartition("-")[2])
     elif validation is not None:
         trainer.evaluate()
+    # Training begins a history of its own, which its checkpoints keep.
+    before = trainer.state.log_history if last is None else read_before(output)
     if trainer.is_world_process_zero():
         if last is None:
             remove_checkpoints(output)
         write_record(output, about)
-    before = trainer.state.log_history  # training begins a history of its own
+        write_curve(output, before)
     ran = trainer.train(resume_from_checkpoint=last)
     save(trainer, output, before)
     if trainer.is_world_process_zero():
@@ -158,6 +163,16 @@ def remove_checkpoints(output: Path) -> None:
         shutil.rmtree(old)
 
 
+def write_curve(output: Path, rows: list[dict[str, float]]) -> None:
+    (output / CURVE).write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def read_before(output: Path) -> list[dict[str, float]]:
+    """Return what the run that goes on logged before it began to train."""
+    path = output / CURVE
+    return [row for row in json.loads(path.read_text()) if row["step"] == 0] if path.is_file() else []
+
+
 def check_batches(trainer: NyxTrainer, examples: int) -> dict[str, int]:
     """Log and return how many examples and processes there are; raise `ValueError` if they don't make one update."""
     processes, batches = trainer.accelerator.num_processes, trainer.args.contrastive_batches
@@ -184,5 +199,5 @@ def save(trainer: NyxTrainer, output: Path, before: list[dict[str, float]]) -> N
             save_adapter(model, output / "adapter")
         encoder = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
         encoder.save_pretrained(output)
-        (output / "curve.json").write_text(json.dumps([*before, *trainer.state.log_history], indent=1) + "\n")
+        write_curve(output, [*before, *trainer.state.log_history])
     trainer.accelerator.wait_for_everyone()
