@@ -48,6 +48,7 @@ def _asked(step: str, request: Request, read: Callable[[Any], Found]) -> Convers
     fenced = FENCE.match(answer)
     try:
         value = json.loads(fenced[1] if fenced else answer)
+        json.dumps(value, ensure_ascii=False).encode()  # fails for half a character, which no file holds
     except (ValueError, RecursionError) as error:
         raise Rejected(step, NO_JSON, f"{answer[:80]!r} is no JSON") from error
     if odd := misfit(value, request.schema):

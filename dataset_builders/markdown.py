@@ -7,7 +7,8 @@ from typing import Any
 
 from modeling_nyx.content_nyx import Content
 
-FRONT_MATTER = re.compile(r"\A---\s*\n.*?\n---\s*(\n|\Z)", re.DOTALL)
+# May be empty; a page that begins with a blank line, or another rule, after the first one has none.
+FRONT_MATTER = re.compile(r"\A---[^\S\n]*\n(?:(?=\S)(?!---).*?\n)?---[^\S\n]*(?:\n|\Z)", re.DOTALL)
 # Tags inside a sentence; any other one ends a text.
 INLINE = set(
     "a abbr b bdi bdo big br cite code data del dfn em font i ins kbd mark q s samp small span strike strong sub sup "

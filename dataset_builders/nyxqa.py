@@ -16,7 +16,7 @@ from typing import Any
 from tqdm import tqdm
 
 from dataset_builders.asking import Rejected
-from dataset_builders.card import SPLITS, data_files, write_card
+from dataset_builders.card import SPLITS, STEPS, data_files, write_card
 from dataset_builders.filters import Draft
 from dataset_builders.pairs import QARule, Reject, Result, make_pairs, modality_of
 from dataset_builders.pairs import reject as reject_of
@@ -61,6 +61,7 @@ def build(
             split = split_questions(places, documents, rule.splits())
             _count_splits(places, split, report, reject)
         report.write(folder / "qa")
+        _remove_what_followed(folder)
         for name in SPLITS:
             _write_split(name, folder, chunks, aside, split, documents)
     finally:
@@ -133,13 +134,21 @@ def _count_splits(places: Iterable[Place], split: dict[str, str], report: Report
             reject({"step": "split", "reason": FULL, "id": place.id, "modality": place.modality})
 
 
+def _remove_what_followed(folder: Path) -> None:
+    """Remove an earlier run's examples and feedback, whose questions may be held out now, and what was told of them.
+
+    A reader's answers stay, so that feedback on the same questions costs nothing.
+    """
+    for path in [*(folder / "triplets").glob("*.parquet"), *(folder / "feedback").rglob("train.*")]:
+        path.unlink()
+    (folder / STEPS).unlink(missing_ok=True)
+
+
 def _write_split(
     name: str, folder: Path, chunks: Path, pairs: Path, split: dict[str, str], documents: dict[str, str]
 ) -> None:
     """Write one split's questions and corpus, or remove an earlier run's if it has no questions."""
-    corpus, qa, examples = (folder / kind / f"{name}.parquet" for kind in ("corpus", "qa", "triplets"))
-    # They were mined for earlier questions.
-    examples.unlink(missing_ok=True)
+    corpus, qa = (folder / kind / f"{name}.parquet" for kind in ("corpus", "qa"))
     if name not in split.values():
         corpus.unlink(missing_ok=True)
         qa.unlink(missing_ok=True)

@@ -25,6 +25,7 @@ from dataset_builders.public_multimodal import picture
 from dataset_builders.schema import Chunk, Dropped, Example, QAPair, content_id, write_records
 from modeling_nyx import to_content
 from modeling_nyx.content_nyx import IMAGE_MARK, Content
+from nyx.errors import plain_errors
 from nyx.records import image_bytes
 
 logger = logging.getLogger(__name__)
@@ -74,13 +75,13 @@ def question(row: Row, images: Path) -> QAPair:
     """Read a question with its options. Raises `ValueError` if it cannot be used."""
     asked = _content(row["qry"], row["qry_image_path"], images)
     gold = _content(row["pos_text"], row["pos_image_path"], images)
-    choices, right = list(row["choices"]), row["right_choice"]
+    answer, choices, right = _text(row["ans"]), [_text(choice) for choice in row["choices"]], row["right_choice"]
     if not 0 <= right < len(choices):
         raise ValueError(f"right_choice is {right}, but there are {len(choices)} choices")
     return QAPair(
-        id=_id(asked, [row["ans"]], gold),
+        id=_id(asked, [answer], gold),
         question=asked,
-        answers=list(dict.fromkeys([row["ans"], choices[right]])),
+        answers=list(dict.fromkeys([answer, choices[right]])),
         options=choices,
         correct_option=right,
         gold_ids=[content_id(gold)],
@@ -106,7 +107,7 @@ def triplet(row: Row, images: Path) -> Example:
     pictures = row["neg_image_path"] or [[] for _ in texts]
     if len(texts) != len(pictures):
         raise ValueError(f"{len(texts)} neg_text but {len(pictures)} neg_image_path")
-    answers = [row["ans"]] if isinstance(row["ans"], str) else list(row["ans"])
+    answers = [_text(answer) for answer in (row["ans"] if isinstance(row["ans"], list) else [row["ans"]])]
     return Example(
         id=_id(query, answers, positive),
         query=query,
@@ -188,6 +189,13 @@ def _content(text: str, names: Sequence[str] | None, images: Path) -> Content:
     return to_content({"text": text, "images": paths})
 
 
+def _text(value: Any) -> str:
+    """Spell an answer, which may be a number. Raises `ValueError` for anything else."""
+    if not isinstance(value, (str, int, float)):
+        raise ValueError(f"{value!r:.50} is neither a text nor a number")
+    return str(value)
+
+
 def _marked(content: Content, images: Path) -> tuple[str, list[str]]:
     """Return the text with marks, and the pictures' names below `images`. Raises `ValueError` for a mark in a text."""
     parts, names = [], []
@@ -258,4 +266,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with plain_errors():
+        main()

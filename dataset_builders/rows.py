@@ -112,13 +112,23 @@ def _lines(file: BinaryIO) -> Iterator[bytes | None]:
 
 def _page(row: Row, source: str, find: Find, dropped: Dropped) -> Iterator[Page]:
     try:
-        source = str(row.get("source") or row.get("url") or _address(row.get("general_metadata")) or source)
+        source = _utf8(row.get("source") or row.get("url") or _address(row.get("general_metadata")) or source)
+        name = next((_utf8(row[name]) for name in ("id", "doc_id") if row.get(name) is not None), None)
         items = _items(row)
     except (ValueError, RecursionError) as error:
         dropped(source, str(error))
         return
-    names = [row[name] for name in ("id", "doc_id") if row.get(name) is not None]
-    yield find_pictures(items, find, source, str(names[0]) if names else None, dropped)
+    yield find_pictures(items, find, source, name, dropped)
+
+
+def _utf8(value: Any) -> str:
+    """Spell a name or an address. Raises `ValueError` for half a character, which no file holds."""
+    text = str(value)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"half a character in {text!r:.50}: {error.reason}") from error
+    return text
 
 
 def _address(metadata: Any) -> Any:
@@ -134,7 +144,10 @@ def _items(row: Row) -> Content:
         return to_content(row["content"])
     if "texts" in row:
         return list(_aligned(row["texts"], row.get("images")))
-    return to_content({name: row[name] for name in ("text", "image", "images") if name in row} or row["messages"])
+    spelt = {name: row[name] for name in ("text", "image", "images") if name in row} or row.get("messages")
+    if spelt is None:
+        raise ValueError("the page is null")
+    return to_content(spelt)
 
 
 def _aligned(texts: Any, images: Any) -> Iterable[Row]:

@@ -4,7 +4,7 @@
     from evaluation.mmeb import load_task
     from nyx.mteb_encoder import MTEBEncoder
 
-    encoder = MTEBEncoder("org/nyx", query_instruction="")  # MMEB's queries bring their own
+    encoder = MTEBEncoder("org/nyx")  # its instruction comes before those of MMEB's rows, as in training
     mteb.evaluate(encoder, load_task("OK-VQA", Path("eval_images/")))
 
 Rows name their pictures, which lie below a folder: the repository's `images.zip`, unpacked.

@@ -38,6 +38,7 @@ def test_a_bad_answer_is_asked_for_again_with_the_reason(bad):
     [
         (("prose", '{"answer"'), NO_JSON, "'{\"answer\"' is no JSON"),
         (("prose", "[" * 100_000), NO_JSON, "is no JSON"),
+        (("prose", '{"answer": "\\ud83d"}'), NO_JSON, "is no JSON"),
         (("prose", '{"reply": ""}'), NO_FIT, "the answer lacks answer"),
         ((ReaderError("status 500"),), NO_ANSWER, "status 500"),
         (("prose", ReaderError("too late")), NO_ANSWER, "too late"),

@@ -194,6 +194,33 @@ def test_without_an_example_the_reasons_are_there(dataset):
     assert [json.loads(line)["reason"] for line in lines] == ["no window passed"] * QUESTIONS
 
 
+def test_without_an_example_the_card_names_none(dataset):
+    with ScriptedServer(Oracle(dataset)) as good:
+        run(arguments(dataset, good.url))
+    assert "feedback/train.parquet" in (dataset / "README.md").read_text()
+    none = ScriptedServer(lambda body, before: said("unknown"))
+    with none, pytest.raises(ValueError, match="No example came"):
+        run(arguments(dataset, none.url))
+    assert not (dataset / "feedback" / "train.parquet").exists()
+    assert "feedback/train.parquet" not in (dataset / "README.md").read_text()
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_reader_that_is_never_right_costs_no_other_its_verdicts(dataset, order):
+    none = ScriptedServer(lambda body, before: said("unknown"))
+    with ScriptedServer(Oracle(dataset)) as good, none:
+        readers = [f"{good.url}#good", f"{none.url}#none"]
+        counts = run(arguments(dataset, *readers[::order]))
+    folder = dataset / "feedback"
+    assert counts.examples == len(list(read_records(Example, folder / "train.parquet"))) > 0
+    assert counts.windows == 2 * 4 * QUESTIONS and not (folder / "none" / "train.parquet").exists()
+    assert len((folder / "none" / "train.verdicts.jsonl").read_text().splitlines()) == QUESTIONS
+
+
+def test_every_reader_has_a_folder_of_its_own():
+    assert names(["org/a", "x/a", "y/a-2", "a"]) == ["a", "a-2", "a-2-2", "a-3"]
+
+
 def test_candidates_of_another_retriever_are_not_reused(dataset, model, tmp_path):
     run(arguments(dataset))
     before = (dataset / "feedback" / "candidates.jsonl").read_bytes()

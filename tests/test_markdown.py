@@ -28,6 +28,13 @@ def image(target):
         ("<div><![if x]>a<![endif]> <![odd[ b</div>", [text("a")]),
         ("a [b](javascript:c) ![d](file:///e)", [text("a b"), image("file:///e")]),
         ("---\ntitle: x\n---\na", [text("a")]),
+        ("---\ntags:\n- b\n\n- c\n---  \n\na\n\n---\n\nd", [text("a"), text("d")]),
+        ("---\r\ntitle: x\r\n\r\ntags: []\r\n---\r\na\r\n", [text("a")]),
+        ("---\ntitle: x\n---", []),
+        ("---\n---\na\n\nb\n---\n\nc", [text("a"), text("b"), text("c")]),
+        ("---\n\na\n\n---\n\nb", [text("a"), text("b")]),
+        ("---\r\n\r\na\r\n\r\n---\r\n\r\nb", [text("a"), text("b")]),
+        ("---\na\n\nb", [text("a"), text("b")]),
     ],
 )
 def test_items(markdown, expected):

@@ -11,13 +11,14 @@ from datasets import load_dataset
 from dataset_builders import nyxqa, pairs
 from dataset_builders.almanac_guide import field_guide
 from dataset_builders.asking import NO_ANSWER, NO_FIT, NO_JSON, Rejected
+from dataset_builders.card import write_card
 from dataset_builders.filters import CONTEXT, DANGLING
 from dataset_builders.nyxqa import build
 from dataset_builders.options import TOO_FEW
 from dataset_builders.pairs import QARule, Reject, chunk_pairs
 from dataset_builders.prompts import ASK_PICTURES, ASK_SEVERAL, ASK_TEXT, DISTRACT, REFINE
 from dataset_builders.questions_report import STEPS
-from dataset_builders.schema import Chunk, QAPair, read_records, write_records
+from dataset_builders.schema import Chunk, Preference, QAPair, read_records, write_records
 from modeling_nyx.content_nyx import text_of
 from nyx.engines import ReaderError
 from nyx.records import image_bytes
@@ -138,6 +139,23 @@ def test_a_smaller_run_removes_the_splits_of_a_larger_one(chunks, tmp_path):
     build(chunks, tmp_path, scripted_reader(), "scripted", RULE)
     build(chunks, tmp_path, scripted_reader(), "scripted", QARule(held_out=0))
     assert set(load_dataset(str(tmp_path), "corpus")) == set(load_dataset(str(tmp_path))) == {"train"}
+
+
+def test_examples_and_feedback_of_earlier_questions_are_removed(chunks, tmp_path):
+    build(chunks, tmp_path, scripted_reader(), "scripted", RULE)
+    question = next(read_records(QAPair, tmp_path / "qa" / "train.parquet")).question
+    made = [Preference("1", question, [[text("a")]], [[text("b")]], utilities=[1.0, 0.0])]
+    for place in ("triplets", "feedback", "feedback/reader"):
+        write_records(made, tmp_path / place / "train.parquet")
+    (tmp_path / "feedback" / "answers.sqlite").write_bytes(b"paid for")
+    write_card(tmp_path, "feedback", {"examples": 1})
+    card = (tmp_path / "README.md").read_text()
+    assert "feedback/train.parquet" in card and "Made by: feedback" in card
+    build(chunks, tmp_path, scripted_reader(), "scripted", QARule(chunks=1000, held_out_share=0.2, seed=1))
+    left = [path for place in ("triplets", "feedback") for path in (tmp_path / place).rglob("*") if path.is_file()]
+    assert [path.name for path in left] == ["answers.sqlite"]
+    card = (tmp_path / "README.md").read_text()
+    assert "feedback/train.parquet" not in card and "Made by: feedback" not in card
 
 
 def test_another_dataset_is_never_overwritten(chunks, tmp_path):

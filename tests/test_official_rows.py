@@ -1,6 +1,8 @@
 """The authors' rows become our records and the same rows again; rows that contradict themselves do not."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 from datasets import load_dataset
@@ -127,6 +129,7 @@ def test_names_may_carry_the_authors_prefix(images):
         (TEXT_QUESTION | {"qry": None}, "Empty content"),
         (QUESTION | {"right_choice": 4}, "right_choice is 4, but there are 4 choices"),
         (QUESTION | {"right_choice": None}, "not supported between"),
+        (QUESTION | {"ans": None}, "None is neither a text nor a number"),
     ],
 )
 def test_a_row_that_contradicts_itself_is_left_out(row, reason, images):
@@ -135,6 +138,21 @@ def test_a_row_that_contradicts_itself_is_left_out(row, reason, images):
     left_out = []
     kept = list(read_questions([row, TEXT_QUESTION], images, lambda *told: left_out.append(told)))
     assert len(kept) == 1 and left_out[0][0] == "row 0" and reason in left_out[0][1]
+
+
+def test_numbers_are_spelt(images, tmp_path):
+    row = TEXT_QUESTION | {"ans": 1931, "choices": [1931, 19.5, "never", 0]}
+    (pair,) = read_questions([row], images, refuse)
+    assert pair.options == ["1931", "19.5", "never", "0"] and pair.answers == ["1931"]
+    (example,) = read_triplets([row | {"neg_text": [], "neg_image_path": []}], images, refuse)
+    assert (example.id, example.answers) == (pair.id, ["1931"])
+    write_records([pair], tmp_path / "qa.parquet")
+
+
+def test_mistakes_end_in_one_line(tmp_path):
+    command = [sys.executable, "-m", "dataset_builders.official", str(tmp_path / "nowhere"), str(tmp_path / "out")]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 2 and run.stderr.startswith("Error: ") and "Traceback" not in run.stderr
 
 
 def test_negatives_and_their_pictures_must_match(images):

@@ -2,9 +2,11 @@
 
 import subprocess
 
+import pytest
+
 from nyx.models import shown
 from train_scripts import provenance
-from train_scripts.provenance import commit
+from train_scripts.provenance import commit, refuse_another_run, write_record
 
 
 def test_the_commit_is_that_of_the_checkout_the_code_is_in(tmp_path, monkeypatch):
@@ -30,3 +32,15 @@ def test_the_commit_is_that_of_the_checkout_the_code_is_in(tmp_path, monkeypatch
 def test_folders_are_named_without_their_place(tmp_path):
     assert shown(tmp_path / "stage1") == "stage1"
     assert shown("runs/demo/stage1") == "runs/demo/stage1" and shown("Qwen/Qwen2.5-VL-3B") == "Qwen/Qwen2.5-VL-3B"
+
+
+def about(**hashes):
+    return {"stage": "stage 1", "start": {}, "dataset": {"name": "nyxqa", "sha256": hashes}, "arguments": {}}
+
+
+def test_a_dataset_may_have_grown_since(tmp_path):
+    write_record(tmp_path, about(qa="1", triplets="2"))
+    refuse_another_run(tmp_path, about(qa="1", triplets="2", feedback="3"))
+    for other in (about(qa="1", triplets="3"), about(qa="1")):
+        with pytest.raises(ValueError, match="of another run: dataset"):
+            refuse_another_run(tmp_path, other)

@@ -67,6 +67,12 @@ def test_a_bad_line_is_left_out_alone(tmp_path, monkeypatch):
         '{"x": 1}': "lacks a page",
         '{"content": 1}': "Unknown content",
         '{"content": "\\ud800"}': "half a character",
+        '{"id": "\\ud800", "text": "a"}': "half a character in '\\ud800'",
+        '{"url": "http://\\ud800", "text": "a"}': "half a character in 'http://",
+        '{"source": "\\ud800", "text": "a"}': "half a character",
+        '{"content": null}': "the page is null",
+        '{"content": null, "messages": null}': "the page is null",
+        '{"texts": null, "content": null}': "texts are None",
         '{"text": "' + "a" * 700_000 + '"}': "line of more than 300000 bytes",
         '{"image": "../secret.png"}': "picture outside the folder",
         '{"image": "/etc/passwd"}': "No such picture file",
@@ -78,6 +84,13 @@ def test_a_bad_line_is_left_out_alone(tmp_path, monkeypatch):
     reasons = dict(reversed(left_out))
     for number, expected in enumerate(bad.values()):
         assert expected in reasons[f"a.jsonl#{number}"]
+
+
+def test_a_row_without_content_is_left_out_alone(tmp_path):
+    pq.write_table(pa.table({"content": ["a", None, "b"]}), tmp_path / "a.parquet")
+    documents, left_out = read(read_parquet, tmp_path / "a.parquet")
+    assert [page.source for page in documents] == ["a.parquet#0", "a.parquet#2"]
+    assert left_out == [("a.parquet#1", "the page is null")]
 
 
 def test_our_own_chunks_are_pages(tmp_path):

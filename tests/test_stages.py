@@ -18,10 +18,12 @@ from dataset_builders.card import fingerprints
 from dataset_builders.schema import Example, Preference, features, read_records
 from modeling_nyx import NyxModel
 from nyx.adapters import apply_adapter
-from nyx.models import fingerprint
+from nyx.models import fingerprint, load_encoder
 from tests.conftest import free_port
-from train_scripts import apart, collect_feedback, stage1, stage2
+from train_scripts import apart, collect_feedback, fit, stage1, stage2
 from train_scripts.data import Examples
+from train_scripts.fit import prepare_model
+from train_scripts.trainer import NyxTrainer
 
 ROOT = Path(__file__).parents[1]
 SHORT = [
@@ -256,7 +258,66 @@ def test_only_the_same_run_goes_on(dataset, tmp_path):
     with pytest.raises(ValueError, match="holds checkpoints of another run: .*learning_rate was 0.002, is 0.5"):
         stage1.main([*options, "--learning_rate", "0.5"])
     stage1.main([*options, "--max_steps", "3"])
-    assert json.loads((tmp_path / "training.json").read_text())["steps"] == 3
+    about = json.loads((tmp_path / "training.json").read_text())
+    assert (about["steps"], about["went_on_from"]) == (3, 2)
+    curve = json.loads((tmp_path / "curve.json").read_text())
+    assert [row["step"] for row in curve if "eval_recall@5" in row] == [0, 1, 2, 3]
+
+
+def test_what_began_anew_never_goes_on_from_older_checkpoints(dataset, tmp_path, monkeypatch, caplog):
+    options = ["--dataset", str(dataset), "--output_dir", str(tmp_path), *SHORT]
+    stage1.main(options)
+
+    def dies(*arguments, **named):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(NyxTrainer, "training_step", dies)
+        stage1.main([*options, "--learning_rate", "0.5", "--resume", "false"])
+    assert not list(tmp_path.glob("checkpoint-*")) and "Starting anew: removing" in caplog.text
+
+
+def test_the_same_seed_draws_the_same_adapter(tmp_path):
+    options = ["--use_peft", "true", "--seed", "7", "--output_dir", str(tmp_path)]
+    drawn = []
+    for noise in (0, 1):
+        torch.manual_seed(noise)
+        data, arguments, adapter = stage1.parse(options, "stage1")
+        drawn.append(prepare_model(str(TINY_VLM), data, arguments, adapter).state_dict())
+    assert any("lora_A" in name for name in drawn[0])
+    assert all(torch.equal(weight, drawn[1][name]) for name, weight in drawn[0].items())
+
+
+def test_the_start_has_the_revision_that_is_named(tmp_path, monkeypatch):
+    asked = []
+
+    def load(name, revision=None, **options):
+        asked.append((name, revision))
+        return load_encoder(TINY_VLM, **options)
+
+    monkeypatch.setattr(fit, "load_encoder", load)
+    prepare_model("org/nyx", *stage1.parse(["--model_revision", "v1", "--output_dir", str(tmp_path)], "stage1"))
+    assert asked == [("org/nyx", "v1")]
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ["--dtype", "bfloat16"],
+        ["--attn_implementation", "sdpa"],
+        ["--load_in_8bit", "true"],
+        ["--load_in_4bit", "true"],
+    ],
+)
+def test_options_that_would_change_nothing_are_refused(option, dataset, tmp_path):
+    with pytest.raises(ValueError, match=f"{option[0][2:]} is .*but training takes float32 weights"):
+        stage1.main(["--dataset", str(dataset), "--output_dir", str(tmp_path), *SHORT, *option])
+
+
+def test_patience_needs_evaluations(dataset, tmp_path):
+    options = "--patience 2 --eval_strategy no --load_best_model_at_end false".split()
+    with pytest.raises(ValueError, match="patience is 2, but there is no evaluation to wait for"):
+        stage1.main(["--dataset", str(dataset), "--output_dir", str(tmp_path), *SHORT, *options])
 
 
 def test_an_adapter_needs_no_targets_and_leaves_frozen_vision_alone(dataset, tmp_path):

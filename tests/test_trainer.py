@@ -38,10 +38,14 @@ def test_a_batch_lines_up_positives_then_hard_negatives():
     assert [content[0]["text"] for content in contrastive_batch(EXAMPLES, 0).documents] == ["a", "e"]
 
 
+def excluded(batch):
+    return excluded_pairs(batch.keys, batch.asked, batch.answering, batch.targets).tolist()
+
+
 def test_what_is_known_to_answer_is_excluded():
     batch = contrastive_batch(EXAMPLES, hard_negatives=1)
     # 1: a (twice) and b; 2: a twice; 3: e.
-    pairs = {tuple(pair) for pair in excluded_pairs(batch.keys, batch.answering).tolist()}
+    pairs = {tuple(pair) for pair in excluded(batch)}
     assert pairs == {(0, 0), (0, 1), (0, 4), (1, 0), (1, 1), (2, 2)}
 
 
@@ -58,8 +62,8 @@ def test_utilities_become_shares_of_the_documents_that_take_part():
     queries, places, shares = zip(*batch.targets, strict=True)
     assert queries == (0, 0, 0) and places == (0, 2, 3)
     assert shares == pytest.approx(weights / weights.sum())
-    # A copy of its own documents is no negative; "d" doesn't take part.
-    assert [len(each) for each in batch.answering] == [4, 1]
+    # Its own documents are no negatives, "c" neither; "d" doesn't take part.
+    assert sorted(excluded(batch)) == [[0, 0], [0, 2], [0, 3], [1, 1]]
     plainly = contrastive_batch(examples, hard_negatives=2)
     assert plainly.targets == [] and [content[0]["text"] for content in plainly.documents] == ["a", "e", "c", "d"]
 
@@ -93,6 +97,44 @@ def test_the_loss_is_the_closed_form(make):
             logits[row, column] = -np.inf
         expected += weight * np.mean([np.log(np.exp(logits[i]).sum()) - logits[i, i] for i in range(3)])
     assert float(loss) == pytest.approx(expected, abs=1e-4)
+
+
+SAME = [
+    Example("1", [text("query")], [[text("a")]], [[text("b")]]),
+    Example("2", [text("query")], [[text("b")]], [[text("c")]]),
+    example("3", ["e"], ["a"]),
+]
+
+
+def test_what_answers_a_query_is_no_negative_of_it_in_another_example(make):
+    trainer = make(temperature=0.1)
+    loss = trainer.training_step(trainer.model, {"examples": SAME})
+    query = trainer.encoder.encode_queries([each.query for each in SAME])
+    document = trainer.encoder.encode_documents([[text(words)] for words in "abebca"])
+    logits = (query @ document.T / 0.1).astype(np.float64)
+    for row, column in [(0, 1), (0, 3), (0, 5), (1, 0), (1, 3), (1, 5)]:
+        logits[row, column] = -np.inf
+    expected = np.mean([np.log(np.exp(logits[i]).sum()) - logits[i, i] for i in range(3)])
+    assert float(loss) == pytest.approx(expected, abs=1e-4)
+
+
+def test_what_a_reader_failed_with_is_left_out_of_its_own_example_alone():
+    examples = [graded("1", ["a"], ["c"], [1.0, 0.0]), Example("2", [text("query 1")], [[text("b")]], [[text("c")]])]
+    batch = contrastive_batch(examples, hard_negatives=1, utility_temperature=0.5)
+    # Documents: a, b, c, c. Both know a and b; the second learns from c.
+    assert sorted(excluded(batch)) == [[0, 0], [0, 1], [0, 2], [0, 3], [1, 0], [1, 1]]
+
+
+def test_one_process_uses_one_gpu(make, monkeypatch):
+    setup = NyxTrainingArguments.__post_init__
+
+    def two_gpus(arguments):
+        setup(arguments)
+        arguments._n_gpu = 2
+
+    monkeypatch.setattr(NyxTrainingArguments, "__post_init__", two_gpus)
+    trainer = make(per_device_train_batch_size=3)
+    assert trainer.args.n_gpu == 1 and trainer.args.train_batch_size == 3
 
 
 def test_accumulation_is_the_mean_of_its_batches(make):
@@ -136,6 +178,7 @@ def test_any_chunk_of_a_gold_document_counts(make, pages):
     ("options", "message"),
     [
         ({"negatives": "none"}, "expected 'all' or 'own'"),
+        ({"fp16": True}, "Say bf16: true instead"),
         (
             {"matryoshka_dimensions": [64], "matryoshka_weights": [1.0, 2.0]},
             "for 1 matryoshka_dimensions; expected one a dimension",

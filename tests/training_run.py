@@ -20,21 +20,28 @@ from train_scripts.trainer import NyxTrainer, NyxTrainingArguments
 WORDS = ["lives by the lagoon.", "feeds on oak.", "flies in May.", "spans forty mm.", "was recorded by Ada Silva."]
 
 
+def spelt(index: int) -> str:
+    return f"The moth {index} " + " ".join(WORDS[(index + step) % 5] for step in range(1 + index % 3))
+
+
 class Pairs(Dataset):
-    """Examples in blocks of eight: one with pictures and long texts, the next with short texts alone."""
+    """Examples in blocks of eight: one with pictures and long texts, the next with short texts alone.
+
+    Of each two blocks, which two processes share out, one example asks what one of the other block asks.
+    """
 
     def __len__(self) -> int:
         return 320
 
     def __getitem__(self, index: int) -> Example:
-        words = f"The moth {index} " + " ".join(WORDS[(index + step) % 5] for step in range(1 + index % 3))
+        words, asked = spelt(index), spelt(index - 8 if index % 16 == 10 else index)
         if (index // 8) % 2:
             document, negative = [text(words)], [[text(words[::-1][:30])]]
         else:
             document = [text(words * (1 + index % 4)), picture(56 + 28 * (index % 2), 56, index), text("and more")]
             # Some examples have no negative, some share one.
             negative = [[picture(56, 56, index % 3)]] if index % 4 else []
-        return Example(id=str(index), query=[text(words[:20])], positives=[document], negatives=negative)
+        return Example(id=str(index), query=[text(asked[:20])], positives=[document], negatives=negative)
 
 
 class InOrder(NyxTrainer):

@@ -23,9 +23,9 @@ class ContrastiveBatch:
 
     `queries` and `documents` are different contents each, numbered one after the other. `places` says which of them
     every example's query is, and then every document: what occurs several times is embedded once. `owners` says which
-    query brought a document; `keys` identify documents; `answering` holds, for each query, the keys of all documents
-    known to answer it. `targets`: for queries that learn from utilities, the share of every document of theirs, as
-    (query, document, share).
+    query brought a document; `keys` identify documents, and `asked`, for each example, its query; `answering` holds,
+    for each example, the keys of all documents that it knows to answer. `targets`: for queries that learn from
+    utilities, the share of every document of theirs, as (query, document, share).
     """
 
     queries: list[Content]
@@ -33,6 +33,7 @@ class ContrastiveBatch:
     places: list[int]
     owners: list[int]
     keys: list[str]
+    asked: list[str]
     answering: list[list[str]]
     targets: list[tuple[int, int, float]]
 
@@ -70,8 +71,6 @@ def contrastive_batch(
             places = [owner, *range(len(documents), len(documents) + len(others))]
             shares = softmax(utilities[: len(places)], utility_temperature)
             targets += [(owner, place, share) for place, share in zip(places, shares, strict=True)]
-            # A copy that another example brought along would count twice.
-            answering[owner] += [content_id(document) for document in others]
         documents += others
         owners += [owner] * len(others)
     asked = [content_id(example.query) for example in examples]
@@ -81,7 +80,8 @@ def contrastive_batch(
     number = {("query", key): place for place, key in enumerate(queries)}
     number |= {("document", key): len(queries) + place for place, key in enumerate(different)}
     places = [number["query", key] for key in asked] + [number["document", key] for key in keys]
-    return ContrastiveBatch(list(queries.values()), list(different.values()), places, owners, keys, answering, targets)
+    contents = list(queries.values()), list(different.values())
+    return ContrastiveBatch(*contents, places, owners, keys, asked, answering, targets)
 
 
 def softmax(values: Sequence[float], temperature: float) -> list[float]:
@@ -96,11 +96,24 @@ def micro_batches(batch: ContrastiveBatch, processor: NyxProcessor, batch_tokens
     return [MicroBatch(indices, [rows[index] for index in indices]) for indices in groups]
 
 
-def excluded_pairs(keys: Sequence[str], answering: Sequence[Sequence[str]]) -> Tensor | None:
-    """List (query, document) pairs in which the document is known to answer the query: no negatives. Shape (n, 2)."""
+def excluded_pairs(
+    keys: Sequence[str],
+    asked: Sequence[str],
+    answering: Sequence[Sequence[str]],
+    targets: Sequence[tuple[int, int, float]],
+) -> Tensor | None:
+    """List (query, document) pairs in which the document is no negative. Shape (n, 2).
+
+    It is known to answer the query, be it from another example with the same query, or it has a share in `targets`.
+    """
     places: dict[str, list[int]] = {}
     for place, key in enumerate(keys):
         places.setdefault(key, []).append(place)
-    known = ((query, key) for query, keys in enumerate(answering) for key in set(keys))
-    pairs = [(query, place) for query, key in known for place in places.get(key, ())]
+    known: dict[str, set[str]] = {}
+    for query, answers in zip(asked, answering, strict=True):
+        known.setdefault(query, set()).update(answers)
+    found = [set(known[query]) for query in asked]
+    for owner, place, _ in targets:
+        found[owner].add(keys[place])  # a copy that another example brought along would count twice
+    pairs = [(row, place) for row, each in enumerate(found) for key in each for place in places.get(key, ())]
     return torch.tensor(pairs) if pairs else None

@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, fields
-from itertools import chain, islice
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -136,7 +136,7 @@ class Run:
             return self.keep(judged, self.folder)
 
     def keep(self, judged: Iterable[Judged], folder: Path) -> FeedbackStatistics:
-        """Write examples, statistics, and what was dropped. Raises `ValueError` if there is no example."""
+        """Write examples, if any came, statistics, and what was dropped."""
         output, statistics = folder / "train.parquet", FeedbackStatistics()
         with json_lines(folder / "train.dropped.jsonl") as write:
             examples = collect(judged, self.corpus, self.rule, statistics, lambda key, why: write(_dropped(key, why)))
@@ -146,12 +146,14 @@ class Run:
         _write(folder / "train.statistics.json", statistics.as_dict())
         if first is None:
             output.unlink(missing_ok=True)
-            raise ValueError(f"No example came of {statistics.questions} questions, see {folder}/train.dropped.jsonl.")
         return statistics
 
 
 def run(arguments: FeedbackArguments) -> FeedbackStatistics:
-    """Retrieve, read, judge and write; returns what became of the questions, of all readers together."""
+    """Retrieve, read, judge and write; returns what became of the questions, of all readers together.
+
+    Raises `ValueError` if no example came of all verdicts together; one reader of several may have none.
+    """
     with one_run(Path(arguments.dataset)):
         return _run(arguments)
 
@@ -170,15 +172,21 @@ def _run(arguments: FeedbackArguments) -> FeedbackStatistics:
     if len(folders) > 1:
         statistics = this.merge(folders)
     write_card(this.folder.parent, "feedback", _facts(arguments, statistics))
+    if not statistics.examples:
+        asked = f"{statistics.questions} questions"
+        raise ValueError(f"No example came of {asked}, see {this.folder}/train.dropped.jsonl.")
     return statistics
 
 
 def names(readers: Sequence[str]) -> list[str]:
-    """Name a folder for each reader: its model's last part, or its server; numbered where they are the same."""
+    """Name a folder for each reader: its model's last part, or its server; numbered where that is taken."""
     models = [(name.partition("#")[2] or urlsplit(name).netloc or name).rstrip("/").split("/")[-1] for name in readers]
-    plain = [re.sub(r"[^\w.-]+", "-", model).strip(".") or "reader" for model in models]
-    numbers = [plain[:place].count(name) + 1 for place, name in enumerate(plain)]
-    return [name if number == 1 else f"{name}-{number}" for name, number in zip(plain, numbers, strict=True)]
+    unique: list[str] = []
+    for model in models:
+        plain = re.sub(r"[^\w.-]+", "-", model).strip(".") or "reader"
+        numbered = chain([plain], (f"{plain}-{number}" for number in count(2)))
+        unique.append(next(name for name in numbered if name not in unique))
+    return unique
 
 
 def _facts(arguments: FeedbackArguments, statistics: FeedbackStatistics) -> dict[str, Any]:

@@ -60,13 +60,16 @@ def write_record(output: Path, about: dict[str, Any]) -> None:
 def refuse_another_run(output: Path, about: dict[str, Any]) -> None:
     """Raise `ValueError` if a folder's checkpoints are of a run with other data, another start or other arguments.
 
-    How long to train and how often to look may change.
+    How long to train and how often to look may change, and what is added to the dataset.
     """
     path = output / TRAINING
     if not path.is_file():
         return
     old, new = json.loads(path.read_text()), json.loads(json.dumps(about))
-    differ = [name for name in ("stage", "start", "dataset") if old[name] != new[name]]
+    differ = [name for name in ("stage", "start") if old[name] != new[name]]
+    before, today = old["dataset"], new["dataset"]
+    if before["name"] != today["name"] or not before["sha256"].items() <= today["sha256"].items():
+        differ.append("dataset")
     was, now = old["arguments"], new["arguments"]
     for name in sorted((was.keys() | now.keys()) - HOW_LONG):
         if was.get(name) != now.get(name):

@@ -64,6 +64,10 @@ class NyxTrainingArguments(TrainingArguments):
             self.per_device_train_batch_size *= self.contrastive_batches
             self.gradient_accumulation_steps: int = 1
         super().__post_init__()
+        self._check()
+
+    def _check(self) -> None:
+        """Raise `ValueError` for values that make no sense."""
         dims, weights = self.matryoshka_dimensions, self.matryoshka_weights
         if len(set(dims)) < len(dims) or any(dim < 1 for dim in dims):
             raise ValueError(f"matryoshka_dimensions are {dims}; expected different positive numbers.")
@@ -78,6 +82,11 @@ class NyxTrainingArguments(TrainingArguments):
             least = int(name == "micro_batch_tokens")
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least {least}.")
+        if self.fp16:
+            raise ValueError(
+                "fp16 needs gradients that are scaled up, which the gradient cache's are not. Say bf16: true instead, "
+                "or leave it out."
+            )
         if self.temperature <= 0:
             raise ValueError(f"temperature is {self.temperature}; expected more than 0.")
 
@@ -103,6 +112,8 @@ class NyxTrainer(Trainer):
 
     def __init__(self, model: Any, args: NyxTrainingArguments, *, validation: Validation | None = None, **kwargs: Any):
         args.remove_unused_columns = False
+        # Of several GPUs one process uses one: DataParallel would cut packed contents anywhere.
+        args._n_gpu = min(args.n_gpu, 1)
         self.accumulation = args.contrastive_batches
         args.dataloader_drop_last = True
         self.validation = validation
@@ -177,7 +188,7 @@ class NyxTrainer(Trainer):
     def _global_loss(self, batch: ContrastiveBatch, query: Tensor, document: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Compute the loss over all processes' embeddings, and its gradients on this process's."""
         everyone = gather_objects(
-            (len(query), len(document), batch.keys, batch.answering, batch.owners, batch.targets)
+            (len(query), len(document), batch.keys, batch.asked, batch.answering, batch.owners, batch.targets)
         )
         queries, documents = [each[0] for each in everyone], [each[1] for each in everyone]
         all_query = gather_rows(query, queries).requires_grad_()
@@ -187,12 +198,11 @@ class NyxTrainer(Trainer):
         positives = [
             start + index for start, count in zip(starts["document"], queries, strict=True) for index in range(count)
         ]
-        owners = [start + owner for start, each in zip(starts["query"], everyone, strict=True) for owner in each[4]]
-        excluded = excluded_pairs(
-            [key for each in everyone for key in each[2]], [a for each in everyone for a in each[3]]
-        )
+        owners = [start + owner for start, each in zip(starts["query"], everyone, strict=True) for owner in each[5]]
         shifted = zip(starts["query"], starts["document"], everyone, strict=True)
-        targets = [(q + asked, d + place, share) for q, d, each in shifted for asked, place, share in each[5]]
+        targets = [(q + row, d + place, share) for q, d, each in shifted for row, place, share in each[6]]
+        keys, asked, answering = ([one for each in everyone for one in each[field]] for field in (2, 3, 4))
+        excluded = excluded_pairs(keys, asked, answering, targets)
         dims = self.args.matryoshka_dimensions or [query.shape[1]]
         loss = matryoshka_info_nce(
             all_query,
