@@ -9,13 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import binomtest, bootstrap
 
 from nyx.metrics import mean
-
-try:
-    from scipy.stats import binomtest, bootstrap
-except ImportError as error:
-    raise ImportError("Intervals and tests need scipy: pip install 'nyx-retriever[data]'") from error
 
 RESAMPLES = 9_999
 BATCH = 1_000  # resamples in memory at once
