@@ -11,7 +11,7 @@ import pytest
 from modeling_nyx.modeling_nyx import truncate
 from nyx import funnel
 from nyx.funnel import RECALL, Funnel, Plan, choose
-from nyx.index import MANIFEST, Index, read_manifest
+from nyx.index import LOCK, MANIFEST, Index, read_manifest
 from nyx.ranking import top_by_dim
 from nyx.records import Chunk
 from tests.conftest import text
@@ -114,7 +114,7 @@ def test_the_manifest_keeps_what_was_measured(index, tmp_path, monkeypatch):
     assert read_manifest(index.folder).search is None
     index.prepare()
     assert read_manifest(index.folder).search == index.plan is not None
-    files = sorted(path.name for path in index.folder.iterdir())
+    files = sorted(path.name for path in index.folder.iterdir() if path.name != LOCK)
     assert files == ["documents-1.parquet", MANIFEST, "vectors-1.safetensors"]
     again = Index.open(index.folder)
     monkeypatch.setattr("nyx.index.choose", None)  # measured once, it isn't again
