@@ -14,6 +14,8 @@ from evaluation.statistics import compare, in_words, interval
 from evaluation.systems import CONTROLS
 from nyx.metrics import mean
 
+# Letters of a retriever's name in a terminal too narrow for all of it; the rest comes below.
+NAME_WIDTH = 9
 # What each system of a table has of its own; whatever else records are about, they share.
 OWN = ("retriever", "revision")
 
@@ -117,13 +119,14 @@ def settings(table: dict[str, Any]) -> str:
 
 
 def as_rich(table: dict[str, Any]) -> Table:
-    """Show a table in a terminal, intervals below the means."""
+    """Show a table in a terminal, intervals below the means; in one of 80 columns nothing of it is cut."""
     names, *lines = lines_of(table, "\n")
-    shown = Table(title=title(table), caption=settings(table) or None, box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    shown = Table(title=title(table), caption=settings(table) or None, box=SIMPLE_HEAD, padding=0)
     for place, name in enumerate(names):
-        shown.add_column(name, overflow="fold", no_wrap=place > 0)
-    for line in lines:
-        shown.add_row(*map(Text, line))
+        shown.add_column(name, overflow="fold", no_wrap=name in SCORES, min_width=None if place else NAME_WIDTH)
+    for retriever, *values in lines:
+        # Without their zeros seven scores leave room for names.
+        shown.add_row(Text(retriever), *(Text(value.replace("0.", ".")) for value in values))
     return shown
 
 
@@ -134,7 +137,7 @@ def lines_of(table: dict[str, Any], between: str) -> list[list[str]]:
     lines = [["retriever", *names]]
     lines += [[row["retriever"], *(cell(row, name, between) for name in names)] for row in rows]
     if any(row["unanswered"] for row in rows):
-        for line, last in zip(lines, ["unanswered", *(str(row["unanswered"]) for row in rows)], strict=True):
+        for line, last in zip(lines, ["no answer", *(str(row["unanswered"]) for row in rows)], strict=True):
             line.append(last)
     return lines
 

@@ -7,10 +7,12 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from dataset_builders.almanac import TINY_VLM, build
 from dataset_builders.schema import Chunk, QAPair, write_records
@@ -18,7 +20,7 @@ from evaluation.benchmark import Benchmark
 from evaluation.protocol import Evaluation, Settings, cut, parse_documents
 from evaluation.records import SCORES, read_all, read_table
 from evaluation.systems import open_system, system_facts
-from evaluation.tables import summarise, told
+from evaluation.tables import as_rich, summarise, told
 from modeling_nyx import NyxModel
 from nyx.bm25 import BM25
 from nyx.engines import ReaderError
@@ -212,6 +214,25 @@ def test_tables_have_means_intervals_and_comparisons(benchmark, tmp_path):
     (sentence,) = told(table)
     assert sentence.startswith("bm25 against none: no difference shown in accuracy; +0.0 points")
     assert len(summarise([*found, run(benchmark, tmp_path / "out", words=3, readers={"r": reader()})])) == 2
+
+
+@pytest.mark.parametrize("unanswered", [0, 12])
+def test_a_terminal_of_80_columns_shows_all_of_a_table(benchmark, tmp_path, unanswered):
+    (table,) = summarise([run(benchmark, tmp_path / "out", "bm25", {"r": reader()})])
+    table["settings"] = {}
+    name, (row,) = "apart:runs/demo/apart@128", table["retrievers"]
+    row |= {"retriever": name, "unanswered": unanswered}
+    for place, score in enumerate(SCORES):
+        row |= {score: 1 - place / 8}
+        row["interval"][score] = (0.1 + place / 100, 1.0)
+    console = Console(width=80, file=StringIO())
+    console.print(as_rich(table))
+    lines = console.file.getvalue().rsplit("─", 1)[1].splitlines()
+    (means,) = [line.split()[1:] for line in lines if ".875" in line]
+    assert means == ["1.000", *".875 .750 .625 .500 .375 .250".split(), *["12"] * bool(unanswered)]
+    (intervals,) = [line.split()[1:] for line in lines if "–1.00" in line]
+    assert intervals == [f".{place}–1.00" for place in range(10, 17)]
+    assert "".join(line.split()[0] for line in lines if line.strip()) == name
 
 
 def test_retrievers_of_one_name_are_told_apart_by_their_revisions(benchmark, tmp_path):
