@@ -43,7 +43,11 @@ class NyxTrainingArguments(TrainingArguments):
     hard_negatives: int = field(default=1, metadata={"help": "how many of an example's negatives take part"})
     micro_batch_tokens: int = field(default=4096, metadata={"help": "tokens, pictures included, of a forward pass"})
     graph_tokens: int = field(
-        default=16384, metadata={"help": "tokens that needn't be embedded again to get their gradient; bounds memory"}
+        default=4096,
+        metadata={
+            "help": "tokens that needn't be embedded again to get their gradient; more than micro_batch_tokens "
+            "saves time for memory"
+        },
     )
     utility_temperature: float = field(
         default=0.0, metadata={"help": "learn every document's utility, softened by this; 0: one positive an example"}
