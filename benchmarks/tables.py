@@ -122,18 +122,25 @@ def encode_rows(results: dict[str, Any]) -> list[Row]:
 
 def train_step_rows(results: dict[str, Any]) -> list[Row]:
     """Compare a step of training with sentence-transformers' at its fastest mini-batch, and their memory."""
+    precision = "bfloat16" if results["bf16"] else "float32"
     rows: list[Row] = []
     for vision, each in results["steps"].items():
         size = each["rival's mini-batch"]
         rival = f"sentence-transformers, mini-batch {size}: {_spread(each['rival'], 'seconds')}"
-        name = f"training step, {results['contents']} contents, vision {vision}"
-        rows.append((name, rival, _spread(each["ours"], "seconds"), f"{each['ours']['times as fast']:.1f}"))
-        peaks = results["memory"][vision]
-        count = max(peaks["rival"], key=int)
-        memory = [peaks[side][count]["peak"] for side in ("rival", "ours")]
-        figures = tuple(f"{peak:,.0f} MB" for peak in memory)
-        rows.append((f"its peak memory, {count} triplets", *figures, f"{memory[0] / memory[1]:.1f}"))
+        for side in ("ours", "ours, graphs kept"):
+            kept = side.removeprefix("ours")
+            name = f"training step, {results['contents']} contents, {precision}, vision {vision}{kept}"
+            rows.append((name, rival, _spread(each[side], "seconds"), f"{each[side]['times as fast']:.1f}"))
+            theirs, ours = (results["memory"][vision][which] for which in ("rival", side))
+            count = max(theirs, key=int)
+            figures = (_peaks(theirs), _peaks(ours))
+            rows.append(("its peak memory", *figures, f"{theirs[count]['peak'] / ours[count]['peak']:.1f}"))
     return rows
+
+
+def _peaks(by_count: dict[str, dict[str, float]]) -> str:
+    """Write peak memory by the triplets of a batch."""
+    return ", ".join(f"{count} triplets {each['peak']:,.0f} MB" for count, each in by_count.items())
 
 
 def loss_rows(results: dict[str, Any]) -> list[Row]:
