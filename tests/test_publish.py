@@ -99,7 +99,8 @@ from datasets import load_dataset
 qa = load_dataset("org/nyxqa")
 corpus = load_dataset("org/nyxqa", "corpus", split="test", streaming=True)
 pictures = [item["image"].size for row in corpus for item in row["content"] if item["image"]]
-print(json.dumps([{split: rows["id"][:] for split, rows in qa.items()}, pictures]))
+print(json.dumps([{split: rows["id"][:] for split, rows in qa.items()}, pictures]), flush=True)
+__import__("os")._exit(0)  # not by Python's end, as in train_scripts.load_back: pyarrow's bug isn't what is tested
 """
     ids, pictures = run_elsewhere(published, tmp_path, code)
     for split in ("train", "validation", "test"):
