@@ -261,10 +261,7 @@ def contents_of(batch: list[Example], processor: Any) -> dict[str, int]:
     }
 
 
-STATES = {"trained": False, "frozen": True}  # of the vision tower
-
-
-def measure_steps(folder: Path, count: int, runs: int, rivals: bool) -> dict[str, Any]:
+def measure(folder: Path, count: int, runs: int, counts: Sequence[int], rivals: bool) -> dict[str, Any]:
     examples = triplets(count)
     results = about("python -m benchmarks.train_step", "torch", "transformers", "sentence-transformers")
     results |= {"threads": torch.get_num_threads(), "bf16": BF16} | contents_of(
@@ -272,15 +269,14 @@ def measure_steps(folder: Path, count: int, runs: int, rivals: bool) -> dict[str
     )
     if rivals:
         results["the same in float32"] = compare_gradients(folder)
-    results["steps"] = {name: race(folder, examples, frozen, runs, rivals) for name, frozen in STATES.items()}
-    return results
-
-
-def measure_memory(folder: Path, counts: Sequence[int], steps: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: memory_curve(folder, counts, frozen, steps[name].get("rival's mini-batch"))
-        for name, frozen in STATES.items()
+    states = {"trained": False, "frozen": True}
+    results["steps"] = {name: race(folder, examples, frozen, runs, rivals) for name, frozen in states.items()}
+    sys.stderr.write(json.dumps(results) + "\n")  # what took long is told before what takes long
+    results["memory"] = {
+        name: memory_curve(folder, counts, frozen, results["steps"][name].get("rival's mini-batch"))
+        for name, frozen in states.items()
     }
+    return results
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -297,9 +293,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         folder = write_checkpoint(Path(temporary) / "model", tiny=args.dry)
         output = Path(temporary) if args.dry else RESULTS.parent
         count, runs, counts = (4, 1, (2,)) if args.dry else (args.count, args.runs, (16, 64, 512))
-        results = measure_steps(folder, count, runs, rivals=not args.dry)
-        (output / RESULTS.name).write_text(json.dumps(results))  # what took long is kept before what takes long
-        results["memory"] = measure_memory(folder, counts, results["steps"])
+        results = measure(folder, count, runs, counts, rivals=not args.dry)
         plot(results["memory"], output / "train_step_memory.png")
         (output / RESULTS.name).write_text(json.dumps(results, indent=1) + "\n")
     sys.stdout.write(json.dumps(results, indent=1) + "\n")

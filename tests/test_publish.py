@@ -95,12 +95,13 @@ print(json.dumps(model.encode_queries([{TEXT!r}]).tolist()))
 
 def test_the_dataset_loads_by_its_name(published, dataset, tmp_path):
     code = """
+import os
 from datasets import load_dataset
 qa = load_dataset("org/nyxqa")
 corpus = load_dataset("org/nyxqa", "corpus", split="test", streaming=True)
 pictures = [item["image"].size for row in corpus for item in row["content"] if item["image"]]
 print(json.dumps([{split: rows["id"][:] for split, rows in qa.items()}, pictures]), flush=True)
-__import__("os")._exit(0)  # not by Python's end, as in train_scripts.load_back: pyarrow's bug isn't what is tested
+os._exit(0)  # not by Python's end, as in train_scripts.load_back: pyarrow's bug isn't what is tested
 """
     ids, pictures = run_elsewhere(published, tmp_path, code)
     for split in ("train", "validation", "test"):
