@@ -5,7 +5,8 @@
 
 Encoding, preprocessing included, is held against transformers' own model on padded batches with SDPA, and against
 sentence-transformers where it and torchvision are installed, each at its best batch size. The step is the paper's
-recipe: 20 examples a device, LoRA, pictures up to the cap of 400 tokens.
+recipe: 20 examples a device, LoRA, pictures up to the cap of 400 tokens. The launch under ZeRO-2 trains a tiny model,
+on as many GPUs as there are. What was measured is kept at once.
 """
 
 import argparse
@@ -45,18 +46,21 @@ from train_scripts.fit import prepare_model
 from train_scripts.trainer import NyxTrainer
 
 RESULTS = Path(__file__).parent / "results" / "gpu.json"
+BATCH_SIZES = (8, 32)  # of the rivals
+FEW = 8  # contents whose vectors are compared
 DTYPE = native_dtype()  # bfloat16 on the GPUs this is for
 ROOT = Path(__file__).parents[1]
 AT_ONCE = "--micro_batch_tokens 1000000000 --graph_tokens 1000000000".split()
 UNCHECKPOINTED = "--gradient_checkpointing false".split()
-# How a step is made: as the recipe says, by embedding twice instead of checkpointing, and all at once.
+# How a step is made: as the recipe says, all at once, and by embedding twice instead of checkpointing.
 STEPS = {
     "recipe": [],
-    "recipe without checkpointing": [*UNCHECKPOINTED, *"--micro_batch_tokens 2048 --graph_tokens 2048".split()],
     "no cache": AT_ONCE,
+    "recipe without checkpointing": [*UNCHECKPOINTED, *"--micro_batch_tokens 2048 --graph_tokens 2048".split()],
     "no cache, no checkpointing": [*UNCHECKPOINTED, *AT_ONCE],
 }
-DRY = "--use_cpu true --per_device_train_batch_size 4 --matryoshka_dimensions 64 16 --matryoshka_weights 1 0.2".split()
+SMALL = "--per_device_train_batch_size 4 --matryoshka_dimensions 64 16 --matryoshka_weights 1 0.2".split()
+ON_CPU = "--use_cpu true".split()
 
 
 def synchronize() -> None:
@@ -64,16 +68,17 @@ def synchronize() -> None:
         torch.cuda.synchronize()
 
 
-def seconds_of(work: Callable[[], Any], runs: int) -> float:
+def seconds_of(work: Callable[[], Any]) -> float:
+    synchronize()
+    started = time.perf_counter()
+    work()
+    synchronize()
+    return time.perf_counter() - started
+
+
+def median_of(work: Callable[[], Any], runs: int) -> float:
     """Return the median time of some work, after running it once."""
-    taken = []
-    for _ in range(runs + 1):
-        synchronize()
-        started = time.perf_counter()
-        work()
-        synchronize()
-        taken.append(time.perf_counter() - started)
-    return statistics.median(taken[1:])
+    return statistics.median([seconds_of(work) for _ in range(runs + 1)][1:])
 
 
 def matrix_rate(device: str, size: int) -> float:
@@ -85,7 +90,7 @@ def matrix_rate(device: str, size: int) -> float:
         for _ in range(many):
             left @ right
 
-    return many * 2 * size**3 / seconds_of(work, 5)
+    return many * 2 * size**3 / median_of(work, 5)
 
 
 def padded(model: Any, processor: Any, contents: Sequence[Content], batch_size: int) -> np.ndarray:
@@ -98,12 +103,13 @@ def padded(model: Any, processor: Any, contents: Sequence[Content], batch_size: 
     return np.concatenate(parts)
 
 
-def best(encode: Callable[[int], Any], sizes: Sequence[int], runs: int) -> dict[str, Any]:
-    """Time a rival at several batch sizes."""
+def best(encode: Callable[[Sequence[Content], int], Any], contents: Sequence[Content]) -> dict[str, Any]:
+    """Time a rival at several batch sizes, once each after a batch that isn't timed."""
     tried: dict[int, float | None] = {}
-    for size in sizes:
+    for size in BATCH_SIZES:
         try:
-            tried[size] = round(seconds_of(partial(encode, size), runs), 3)
+            encode(contents[:size], size)
+            tried[size] = round(seconds_of(partial(encode, contents, size)), 3)
         except torch.OutOfMemoryError:
             tried[size] = None
     fits = {size: seconds for size, seconds in tried.items() if seconds is not None}
@@ -118,9 +124,9 @@ def encode_ours(folder: Path, device: str, contents: list[Content], runs: int) -
     rows = model.processor.rows(contents)
     tokens = sum(len(row.ids) for row in rows)
     patches = sum(height * width for row in rows for height, width in row.grids)
-    seconds = seconds_of(partial(model.encode_documents, contents), runs)
+    seconds = median_of(partial(model.encode_documents, contents), runs)
     vectors = model.encode_documents(contents)
-    alone = np.concatenate([model.encode_documents([content]) for content in contents[:8]])
+    alone = np.concatenate([model.encode_documents([content]) for content in contents[:FEW]])
     report = {
         "matrix TFLOP/s": round(rate / 1e12, 1),
         "tokens": tokens,
@@ -129,28 +135,27 @@ def encode_ours(folder: Path, device: str, contents: list[Content], runs: int) -
         "documents/s": round(len(contents) / seconds, 2),
         "tokens/s": round(tokens / seconds),
         "share of the matrix rate": round(linear_flops(model, rows) / seconds / rate, 3),
-        "least cosine with the same content alone": float((vectors[:8] * alone).sum(1).min()),
+        "least cosine with the same content alone": float((vectors[:FEW] * alone).sum(1).min()),
     }
     return report, vectors
 
 
-def encode_padded(folder: Path, device: str, contents: list[Content], runs: int) -> tuple[dict[str, Any], np.ndarray]:
-    """Time transformers' own model."""
+def encode_padded(folder: Path, device: str, contents: list[Content]) -> tuple[dict[str, Any], np.ndarray]:
+    """Time transformers' own model; returns the figures, and the embeddings of the first few contents."""
     model: Any = Qwen2_5_VLModel.from_pretrained(folder, dtype=DTYPE, attn_implementation="sdpa")
-    encode = partial(padded, model.to(device).eval(), NyxModel.processor_class.from_pretrained(folder), contents)
-    report = best(encode, (1, 8, 32), runs)
-    return report, encode(report["batch size"])
+    encode = partial(padded, model.to(device).eval(), NyxModel.processor_class.from_pretrained(folder))
+    return best(encode, contents), encode(contents[:FEW], FEW)
 
 
-def encode_sentence_transformers(folder: Path, device: str, contents: list[Content], runs: int) -> dict[str, Any]:
+def encode_sentence_transformers(folder: Path, device: str, contents: list[Content]) -> dict[str, Any]:
     from sentence_transformers import SentenceTransformer
 
     model = SentenceTransformer(str(folder), device=device, model_kwargs={"dtype": DTYPE})
 
-    def encode(size: int) -> Any:
-        return model.encode_document([to_messages(content) for content in contents], batch_size=size)
+    def encode(some: Sequence[Content], size: int) -> Any:
+        return model.encode_document([to_messages(content) for content in some], batch_size=size)
 
-    return best(encode, (1, 8, 32), runs)
+    return best(encode, contents)
 
 
 def measure_encoding(folder: Path, device: str, count: int, runs: int) -> dict[str, Any]:
@@ -158,12 +163,12 @@ def measure_encoding(folder: Path, device: str, count: int, runs: int) -> dict[s
     contents = documents(count)
     ours, vectors = encode_ours(folder, device, contents, runs)
     free()
-    rival, theirs = encode_padded(folder, device, contents, runs)
+    rival, theirs = encode_padded(folder, device, contents)
     free()
     report: dict[str, Any] = {"documents": count, "ours": ours, "transformers": rival}
-    report["least cosine with transformers"] = float((vectors * theirs).sum(1).min())
+    report["least cosine with transformers"] = float((vectors[:FEW] * theirs).sum(1).min())
     if find_spec("sentence_transformers") and find_spec("torchvision"):
-        report["sentence-transformers"] = encode_sentence_transformers(folder, device, contents, runs)
+        report["sentence-transformers"] = encode_sentence_transformers(folder, device, contents)
         free()
     for name in ("transformers", "sentence-transformers"):
         if name in report:
@@ -187,18 +192,19 @@ def examples(count: int, dry: bool) -> list[Example]:
     ]
 
 
-def paper_arguments(folder: Path, output: Path, dry: bool) -> list[str]:
+def paper_arguments(folder: Path, output: Path, options: list[str]) -> list[str]:
     """Say the paper's recipe, for a few steps."""
     recipe = ["--config", str(RECIPES / "paper" / "stage1.yaml"), "--model_name_or_path", str(folder)]
     recipe += ["--query_instruction", ""]  # the checkpoint brings its own
     short = "--gradient_accumulation_steps 1 --max_steps 1 --eval_strategy no --save_strategy no".split()
     short += "--load_best_model_at_end false --logging_steps 1 --disable_tqdm true".split()
-    return [*recipe, *short, "--output_dir", str(output), *(DRY if dry else [])]
+    return [*recipe, *short, "--output_dir", str(output), *options]
 
 
 def measure_step(folder: Path, output: Path, options: list[str], dry: bool, runs: int) -> dict[str, Any]:
     """Time a step of the recipe; memory is the GPU's, or the process's on a CPU."""
-    data, arguments, adapter = stage1.parse([*paper_arguments(folder, output, dry), *options], "stage1")
+    small = [*SMALL, *ON_CPU] if dry else []
+    data, arguments, adapter = stage1.parse(paper_arguments(folder, output, [*small, *options]), "stage1")
     model = prepare_model(str(folder), data, arguments, adapter)
     trainer = quiet(NyxTrainer(model, arguments, train_dataset=examples(arguments.train_batch_size, dry)))
     if torch.cuda.is_available():
@@ -215,35 +221,43 @@ def measure_step(folder: Path, output: Path, options: list[str], dry: bool, runs
     return {"median seconds": statistics.median(taken), "seconds": taken, "peak memory, GiB": round(memory / 1024, 2)}
 
 
-def launch_zero2(folder: Path, output: Path, dry: bool) -> dict[str, Any]:
-    """Launch the recipe as one would on several GPUs, with as many as there are (two processes on a CPU)."""
+def launch_zero2(temporary: Path, dry: bool) -> dict[str, Any]:
+    """Launch the recipe with a tiny model, as one would, with as many processes as GPUs (two on a CPU)."""
     processes = torch.cuda.device_count() or 2
-    count = (4 if dry else 20) * processes
-    write_records(examples(count, dry), output / "nyxqa" / "triplets" / "train.parquet")
+    folder = write_checkpoint(temporary / "tiny", tiny=True)
+    write_records(examples(4 * processes, dry=True), temporary / "nyxqa" / "triplets" / "train.parquet")
     launch = "launch --use_deepspeed --zero_stage 2 --mixed_precision bf16 --num_processes".split()
     command = [Path(sys.executable).with_name("accelerate"), *launch, processes, "--main_process_port", 29717]
-    command += [ROOT / "train_scripts" / "stage1.py", *paper_arguments(folder, output / "zero2", dry)]
-    command += ["--dataset", output / "nyxqa", "--max_steps", 2]
+    command += [ROOT / "train_scripts" / "stage1.py", *paper_arguments(folder, temporary / "zero2", SMALL)]
+    command += ["--dataset", temporary / "nyxqa", "--max_steps", 2, *(ON_CPU if dry else [])]
     environment = os.environ | ({"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"} if dry else {})
     run = subprocess.run([str(part) for part in command], env=environment, capture_output=True, text=True)
     if run.returncode != 0:
         raise RuntimeError(f"The launch under ZeRO-2 failed: {run.stderr[-3000:]}")
-    told = json.loads((output / "zero2" / "training.json").read_text())
+    told = json.loads((temporary / "zero2" / "training.json").read_text())
     return {"processes": told["processes"], "steps": told["steps"], "seconds": told["seconds"]}
 
 
-def measure(folder: Path, dry: bool) -> dict[str, Any]:
-    device = "cpu" if dry else "cuda"
-    name = platform.machine() if dry else torch.cuda.get_device_name()
-    runs, output = (1, folder.parent) if dry else (3, folder.parent)
-    return about("python -m benchmarks.gpu", "torch", "transformers") | {
-        "device": name,
-        "encode": measure_encoding(folder, device, 6 if dry else 128, runs),
-        "stage 1 step": {
-            name: measure_step(folder, output / "out", options, dry, runs) for name, options in STEPS.items()
-        },
-        "ZeRO-2": launch_zero2(folder, output, dry),
-    }
+def measure(temporary: Path, dry: bool, keep: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Measure one thing after the other, and keep what there is after each."""
+    device, runs = ("cpu", 1) if dry else ("cuda", 3)
+    packages = ("torch", "transformers", "sentence_transformers")
+    results = about("python -m benchmarks.gpu", *(name for name in packages if find_spec(name)))
+    results["device"] = platform.machine() if dry else torch.cuda.get_device_name()
+    folder = temporary / "model"
+    if dry:
+        write_checkpoint(folder, tiny=True)
+    else:
+        write_checkpoint(folder, shape=(TEXT["Qwen2.5-VL-3B"], VISION), dtype=DTYPE, device=device)
+    results["encode"] = measure_encoding(folder, device, 6 if dry else 128, runs)
+    keep(results)
+    results["ZeRO-2"] = launch_zero2(temporary, dry)
+    keep(results)
+    results["stage 1 step"] = {}
+    for name, options in STEPS.items():
+        results["stage 1 step"][name] = measure_step(folder, temporary / "out", options, dry, runs - 1 or 1)
+        keep(results)
+    return results
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -252,15 +266,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if not args.dry and not torch.cuda.is_available():
         parser.error("no GPU is there; --dry shows on a CPU what it does")
+
+    def keep(results: dict[str, Any]) -> None:
+        if not args.dry:
+            RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) / "model"
-        if args.dry:
-            write_checkpoint(folder, tiny=True)
-        else:
-            write_checkpoint(folder, shape=(TEXT["Qwen2.5-VL-3B"], VISION), dtype=DTYPE, device="cuda")
-        results = measure(folder, args.dry)
-    if not args.dry:
-        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+        results = measure(Path(temporary), args.dry, keep)
     sys.stdout.write(json.dumps(results, indent=1) + "\n")
 
 

@@ -17,13 +17,13 @@ from transformers.conversion_mapping import (
     get_checkpoint_conversion_mapping,
     register_checkpoint_conversion_mapping,
 )
-from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VisionPatchEmbed
 from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 
 from .attention_nyx import use_nyx_attention
 from .configuration_nyx import NyxConfig, NyxQwen3VLConfig
 from .encode_nyx import encode_rows
 from .folder_nyx import TRANSFORMERS, write_json, write_sentence_transformers
+from .layers_nyx import use_fast_layers
 from .processing_nyx import NyxProcessor, NyxQwen3VLProcessor, Role
 from .rows_nyx import group_by_tokens, uneven
 from .template_nyx import chat_template
@@ -78,6 +78,7 @@ class NyxMixin:
         super().__init__(config, *args, **kwargs)  # type: ignore[call-arg]
         if asked is None:
             use_nyx_attention(self)
+        use_fast_layers(self)
 
     @classmethod
     def from_pretrained(cls, name: Any, *args: Any, **kwargs: Any) -> Any:
@@ -289,23 +290,11 @@ def _evaluating(model: Any) -> Iterator[None]:
         model.train(training)
 
 
-class _Patches(Qwen2_5_VisionPatchEmbed):
-    """The same embedding of patches as one product: a convolution that doesn't overlap takes four times as long."""
-
-    def forward(self, hidden_states: Tensor) -> Tensor:
-        weight = self.proj.weight.flatten(1)
-        return F.linear(hidden_states.to(weight.dtype), weight)
-
-
 class NyxModel(NyxMixin, Qwen2_5_VLModel):
     """Nyx on Qwen2.5-VL."""
 
     config_class = NyxConfig
     stock_class = Qwen2_5_VLModel
-
-    def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
-        super().__init__(config, *args, **kwargs)
-        self.visual.patch_embed.__class__ = _Patches
 
 
 class NyxQwen3VLModel(NyxMixin, Qwen3VLModel):

@@ -18,13 +18,15 @@ class Module(torch.nn.Module):
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("lengths", [[3, 3, 3], [5, 2, 5, 1], [1], [2, 7, 2, 7, 4]])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_segments_equal_loops(causal, lengths, dtype):
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_segments_equal_loops(causal, lengths, dtype, device):
     torch.manual_seed(0)
     total = sum(lengths)
-    query = torch.randn(1, 4, total, 8).to(dtype).requires_grad_()
-    key, value = (torch.randn(1, 2, total, 8).to(dtype) for _ in range(2))
-    ends = torch.tensor([0, *lengths]).cumsum(0).int()
-    ours, _ = nyx_attention(Module(causal), query, key, value, None, scaling=0.3, cu_seq_lens_q=ends)
+    query = torch.randn(1, 4, total, 8).to(device, dtype).requires_grad_()
+    key, value = (torch.randn(1, 2, total, 8).to(device, dtype) for _ in range(2))
+    ends = torch.tensor([0, *lengths]).cumsum(0).int().to(device)
+    segments = {"cu_seq_lens_q": ends, "max_length_q": max(lengths)}
+    ours, _ = nyx_attention(Module(causal), query, key, value, None, scaling=0.3, **segments)
     parts = []
     for start, end in zip(ends[:-1], ends[1:], strict=True):
         q, k, v = (states[:, :, start:end] for states in (query, key, value))

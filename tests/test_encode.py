@@ -55,6 +55,19 @@ def test_alone_equals_any_batch_to_the_bit(model, dtype, number):
     assert np.array_equal(model.encode_documents([made[index] for index in order], workers=2), alone[order])
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_alone_is_close_to_any_batch_on_a_gpu(model, dtype):
+    made = contents(40, seed=0)
+    expected = model.encode_documents(made)
+    model = copy.deepcopy(model).to("cuda", dtype)
+    alone = np.concatenate([model.encode_documents([content], workers=0) for content in made])
+    assert (alone * expected).sum(1).min() > (0.9999 if dtype == torch.float32 else 0.99)
+    for tokens, workers in ((50, 0), (50, 2), (None, None)):
+        together = model.encode_documents(made, batch_tokens=tokens, workers=workers)
+        assert (alone * together).sum(1).min() > 0.9999
+
+
 def broken(seed: int) -> list:
     """Make a content whose picture ends behind its header."""
     buffer = io.BytesIO()

@@ -78,7 +78,7 @@ def plain(model, encoder, examples):
     documents = [example.positives[0] for example in examples] + negatives
     sides = []
     for contents, role in (([example.query for example in examples], "query"), (documents, "document")):
-        inputs = encoder.processor.pack(contents, role)
+        inputs = encoder.processor.pack(contents, role).to(encoder.device)
         sides.append(last_token_embeddings(model(**inputs).last_hidden_state, inputs))
     loss = loss_of(torch.cat(sides), len(examples))
     loss.backward()
@@ -91,9 +91,9 @@ def assert_equal(ours, expected):
         torch.testing.assert_close(ours[name], gradient, rtol=1e-3, atol=1e-5 * max(1.0, gradient.abs().max().item()))
 
 
-def prepared(model, kind):
+def prepared(model, kind, device="cpu"):
     """Return a model to train and the encoder inside it."""
-    encoder = copy.deepcopy(model).train()
+    encoder = copy.deepcopy(model).to(device).train()
     encoder.visual.requires_grad_(kind != "frozen vision")
     if kind == "checkpointing":
         encoder.gradient_checkpointing_enable({"use_reentrant": False})
@@ -130,11 +130,23 @@ def test_what_occurs_several_times_is_embedded_once(model, graph_tokens, kind):
     assert_equal(ours, expected)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", ["full", "lora", "frozen vision", "checkpointing"])
+def test_cached_equals_plain_on_a_gpu(model, batch, kind):
+    expected_loss, expected = plain(*prepared(model, "full" if kind == "checkpointing" else kind, "cuda"), EXAMPLES)
+    trained, encoder = prepared(model, kind, "cuda")
+    _, loss, ours = cached(trained, encoder, batch, 60, 100)
+    torch.testing.assert_close(loss, expected_loss, atol=1e-5, rtol=0)
+    assert_equal(ours, expected)
+
+
+# On a GPU sums of gradients are made in any order.
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 @pytest.mark.parametrize("kind", ["full", "frozen vision"])
-def test_kept_graphs_equal_recomputed_ones_in_bf16(model, batch, kind):
+def test_kept_graphs_equal_recomputed_ones_in_bf16(model, batch, kind, device):
     """Autocast remembers the weights it casts: those of a pass without a graph must not reach one with."""
-    trained, encoder = prepared(model, kind)
-    autocast = partial(torch.autocast, "cpu", torch.bfloat16)
+    trained, encoder = prepared(model, kind, device)
+    autocast = partial(torch.autocast, device, torch.bfloat16)
     trained.forward = autocast()(trained.forward)
     _, loss, recomputed = cached(trained, encoder, batch, 60, 0, autocast=autocast)
     _, expected_loss, kept = cached(trained, encoder, batch, 60, ALL, autocast=autocast)
@@ -142,10 +154,11 @@ def test_kept_graphs_equal_recomputed_ones_in_bf16(model, batch, kind):
     assert_equal(recomputed, kept)
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 @pytest.mark.parametrize("frozen", [False, True])
-def test_dropout_is_drawn_again_the_same(model, batch, frozen):
+def test_dropout_is_drawn_again_the_same(model, batch, frozen, device):
     """With dropout, the second pass must see the first one's masks, or its gradients belong to other embeddings."""
-    encoder = copy.deepcopy(model).train()
+    encoder = copy.deepcopy(model).to(device).train()
     torch.manual_seed(0)
     config = LoraConfig(r=4, target_modules=["q_proj", "qkv"], lora_dropout=0.5, init_lora_weights=False)
     trained = get_peft_model(encoder, config).train()

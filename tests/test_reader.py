@@ -93,6 +93,14 @@ def test_alone_equals_in_a_batch_equals_plain_generation(folder):
         assert engine.processor.tokenizer.decode(new, skip_special_tokens=True).strip() == expected
 
 
+@pytest.mark.gpu
+def test_a_gpu_answers_as_the_cpu_does(folder):
+    on_gpu, on_cpu = make(folder, device="cuda"), make(folder, device="cpu")
+    for reader in (on_gpu, on_cpu):
+        reader.engine.model.float()
+    assert on_gpu.answer(PROMPTS) == on_cpu.answer(PROMPTS)
+
+
 def test_answers_are_kept_on_disk(folder, tmp_path, monkeypatch):
     cache = tmp_path / "cache" / "answers.sqlite"
     expected = make(folder, cache=cache).answer(PROMPTS)
