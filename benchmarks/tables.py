@@ -157,8 +157,42 @@ def loss_rows(results: dict[str, Any]) -> list[Row]:
     return rows
 
 
+def gpu_rows(results: dict[str, Any]) -> list[Row]:
+    """Compare encoding on a GPU with sentence-transformers and transformers, and a step with its micro-batches."""
+    encoded, steps = results["encode"], results["stage 1 step"]
+    name = f"Qwen2.5-VL-3B's shape, {results['device']}: encode {encoded['documents']} mixed documents"
+    rows: list[Row] = []
+    for rival in (each for each in ("sentence-transformers", "transformers") if each in encoded):
+        each = encoded[rival]
+        theirs = f"{rival}, bfloat16, batch {each['batch size']}: {each['seconds']:.3g} s"
+        rows.append((name, theirs, f"{encoded['ours']['seconds']:.3g} s", f"{each['ours is times as fast']:.1f}"))
+        name = "the same"
+    whole, *others = steps
+    for other in others:
+        found = [f"{each}: {_step(steps[each])}" for each in (whole, other)]
+        ratio = f"{steps[whole]['median seconds'] / steps[other]['median seconds']:.1f}" if _fits(steps[other]) else ""
+        rows.append(("a step of stage 1 at the paper's setting, 20 examples", *found, ratio))
+    return rows
+
+
+def _fits(step: dict[str, Any]) -> bool:
+    return "out of memory" not in step
+
+
+def _step(step: dict[str, Any]) -> str:
+    if not _fits(step):
+        return "out of memory"
+    return f"{step['median seconds']:.3g} s, {step['peak memory, GiB']:.3g} GiB"
+
+
 # What the table of speed shows, from which results; those that were never measured are left out.
-SPEED = {"encode": encode_rows, "train_step": train_step_rows, "search": search_rows, "loss": loss_rows}
+SPEED = {
+    "encode": encode_rows,
+    "gpu": gpu_rows,
+    "train_step": train_step_rows,
+    "search": search_rows,
+    "loss": loss_rows,
+}
 
 
 def speed_table(results: dict[str, dict[str, Any]]) -> str:

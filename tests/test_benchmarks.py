@@ -196,6 +196,10 @@ def test_what_a_gpu_would_measure_runs_on_a_cpu(capsys):
     assert encode["least cosine with transformers"] > 0.999
     assert all(each["median seconds"] > 0 for each in results["stage 1 step"].values())
     assert results["ZeRO-2"]["processes"] == results["ZeRO-2"]["steps"] == 2
+    results["stage 1 step"]["one pass, no checkpointing"] = {"out of memory": True}
+    table = speed_table({"gpu": results})
+    assert "encode 6 mixed documents | transformers, bfloat16, batch" in table
+    assert "20 examples | one pass: " in table and "one pass, no checkpointing: out of memory |  |" in table
 
 
 def test_the_loss_equals_sentence_transformers(capsys):

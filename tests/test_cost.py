@@ -108,8 +108,10 @@ def test_a_step_of_the_backbone():
 
 
 def test_memory():
-    # The recipe says that its graph takes about 15 GB.
-    assert activations("Qwen2.5-VL-3B") == pytest.approx(15e9, rel=0.15)
+    # What `benchmarks.gpu` measured on an H200, with a smaller vocabulary: 39.6 GiB for 31,745 tokens in one pass.
+    weights = 4 * (size_of("Qwen2.5-VL-3B").all - 151_936 * 2048)
+    taken = weights + activations("Qwen2.5-VL-3B", 31_745, 64_744 / 4)
+    assert taken / 2**30 + cost.REST == pytest.approx(39.62, rel=0.03)
     assert memory(Work("train", "Qwen2.5-VL-3B", 1, 1)) < 80 and memory(Work("read", "InternVL3-78B", 1, 1)) > 80
     assert memory(Work("read", "InternVL3-78B", 1, 1, gpus=4)) == pytest.approx(78e9 * 2 * 1.2 / 4 / 2**30)
     with pytest.raises(ValueError, match="its name doesn't end in -8B"):

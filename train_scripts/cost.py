@@ -10,9 +10,10 @@ are frozen.
 Attention itself is left out: below a tenth at these lengths. Hours are operations over what the GPUs do in bfloat16
 times a utilisation, which is assumed, not measured.
 
-Memory, a GPU: training keeps the weights in float32, the input of every layer of `graph_tokens` tokens in float32, and
-one layer's activations in bfloat16; the adapter's own is below 1 GB. Encoding and reading keep the weights in bfloat16
-(over as many GPUs as it takes), and a fifth more.
+Memory, a GPU: training keeps the weights in float32, the input of every layer of `graph_tokens` tokens in float32 and
+of their patches in bfloat16, one layer's activations, and a rest: the last two as `benchmarks.gpu` measured them in a
+step of Qwen2.5-VL-3B. Encoding and reading keep the weights in bfloat16 (over as many GPUs as it takes), and a fifth
+more.
 """
 
 from collections.abc import Iterator
@@ -35,9 +36,10 @@ UTILISATION = {"train": 0.35, "encode": 0.4, "read": 0.2}
 PASSES = {"train": 8, "encode": 2, "read": 2}
 PATCHES = 4
 GRAPH_TOKENS = 32768
+REST = 2.4  # GiB
 GIB = 2**30
 
-VISION = {
+VISION: dict[str, Any] = {
     "depth": 32,
     "hidden_size": 1280,
     "intermediate_size": 3420,
@@ -135,11 +137,11 @@ def gpu_hours(work: Work) -> float:
     return operations(work) / (PEAK * UTILISATION[work.kind]) / 3600
 
 
-def activations(model: str, tokens: int = GRAPH_TOKENS) -> float:
-    """Return the bytes that a checkpointed graph over so many tokens takes."""
+def activations(model: str, tokens: float, visual: float) -> float:
+    """Return the bytes that a checkpointed graph over so many tokens, some of them visual, takes in one pass."""
     hidden, inner, layers = (TEXT[model][key] for key in ("hidden_size", "intermediate_size", "num_hidden_layers"))
-    # A layer: 17 bytes for each hidden number (attention, norms, residuals), 8 for each of the gated ones inside.
-    return tokens * (4 * layers * hidden + 17 * hidden + 8 * inner)
+    tower = 2 * VISION["depth"] * VISION["hidden_size"] * PATCHES * visual
+    return tokens * 4 * layers * hidden + tower + tokens * (50 * hidden + 23 * inner)
 
 
 def memory(work: Work) -> float:
@@ -147,7 +149,8 @@ def memory(work: Work) -> float:
     if work.kind == "train":
         # A backbone whose shape is not here takes no more than that of the 7B.
         shape = work.model if work.model in TEXT else "Qwen2.5-VL-7B"
-        return (4 * size_of(work.model).all + activations(shape)) / GIB
+        visual = GRAPH_TOKENS * work.visual / (work.text + work.visual)
+        return (4 * size_of(work.model).all + activations(shape, GRAPH_TOKENS, visual)) / GIB + REST
     return 2 * size_of(work.model).all * 1.2 / work.gpus / GIB
 
 
