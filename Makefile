@@ -8,7 +8,7 @@ EXTRAS := cpu,data,train,space,mteb,dev
 # Small models are fastest on one thread; two threads that wait actively slow each other down.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test pytest test-floor test-full test-browser bench-env lint data stage1 feedback stage2 index benchmark reader clean
+.PHONY: demo test pytest test-floor test-gpu test-full test-browser bench-env lint data stage1 feedback stage2 index benchmark reader clean
 
 demo: $(INSTALLED)  ## Train, align, index and ask, on the Almanac: one table at the end
 	$(BIN)/python train_scripts/demo.py
@@ -20,6 +20,9 @@ pytest: $(INSTALLED)
 
 test-floor:  ## All tests with the oldest versions that setup.cfg allows, in an environment of their own
 	$(MAKE) pytest VENV=.venv-floor CONSTRAINTS=constraints-floor.txt
+
+test-gpu: $(INSTALLED)  ## The tests that need a CUDA device
+	$(BIN)/python -m pytest -m gpu
 
 test-full: build/constraints-full.txt  ## The loaders that need torchvision too: torch's full build (6 GB); needs no GPU
 	$(MAKE) pytest VENV=.venv-full CONSTRAINTS=$< EXTRAS=$(EXTRAS),torchvision TESTS=tests/test_loaders.py
