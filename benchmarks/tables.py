@@ -167,6 +167,8 @@ def gpu_rows(results: dict[str, Any]) -> list[Row]:
         theirs = f"{rival}, bfloat16, batch {each['batch size']}: {each['seconds']:.3g} s"
         rows.append((name, theirs, f"{encoded['ours']['seconds']:.3g} s", f"{each['ours is times as fast']:.1f}"))
         name = "the same"
+    cosine = encoded["ours"]["least cosine with the same content alone"]
+    rows.append(("least cosine of a vector with the same content's alone", "", f"{cosine:.4f}", ""))
     whole, *others = steps
     for other in others:
         found = [f"{each}: {_step(steps[each])}" for each in (whole, other)]

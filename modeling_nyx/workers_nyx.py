@@ -46,7 +46,8 @@ def in_threads(function: Callable[[Any], Any], items: Sequence[Any], threads: in
     if len(items) < 2 or threads < 2:
         yield from map(function, items)
         return
-    _pools.append(before)
+    with _lock:
+        _pools.append(before)
     waiting: deque[Future] = deque()
     try:
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
