@@ -24,6 +24,7 @@ FILES = {
     "encode_nyx.py",
     "folder_nyx.py",
     "images_nyx.py",
+    "layers_nyx.py",
     "model.safetensors",
     "modeling_nyx.py",
     "modules.json",
