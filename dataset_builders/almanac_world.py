@@ -6,6 +6,7 @@ Names and looks belong to a split by hash, so that a test species is new in both
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from random import Random
 from typing import Literal
 
@@ -99,9 +100,15 @@ def similar_species(rng: Random, species: Species, split: Split = "train") -> Sp
         if shared != species.name and name_split(shared) == split:
             name = shared
     if rng.random() < 0.5:
-        near = [look for look in LOOKS_BY_SPLIT[split] if _shared_features(look, species.look) in (2, 3)]
+        near = _near(species.look, split)
         look = rng.choice(near) if near else look
     return replace(other, name=name, look=look)
+
+
+@cache
+def _near(look: Look, split: Split) -> list[Look]:
+    """List a split's looks that share two or three features with this one."""
+    return [other for other in LOOKS_BY_SPLIT[split] if _shared_features(other, look) in (2, 3)]
 
 
 def _shared_features(look: Look, other: Look) -> int:
