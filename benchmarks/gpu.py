@@ -68,7 +68,7 @@ STEPS = {
     "micro-batches of 2048 tokens, embedded twice, no checkpointing": [*UNCHECKPOINTED, *_tokens(2048, 0)],
     "one pass, no checkpointing": [*UNCHECKPOINTED, *_tokens(ALL, ALL)],
 }
-SMALL = "--per_device_train_batch_size 4 --matryoshka_dimensions 64 16 --matryoshka_weights 1 0.2".split()
+SMALL = "--per_device_train_batch_size 2 --matryoshka_dimensions 64 16 --matryoshka_weights 1 0.2".split()
 ON_CPU = "--use_cpu true".split()
 
 
@@ -249,7 +249,7 @@ def launch_zero2(temporary: Path, dry: bool) -> dict[str, Any]:
     """Launch the recipe with a tiny model, as one would, with as many processes as GPUs (two on a CPU)."""
     processes = torch.cuda.device_count() or 2
     folder = write_checkpoint(temporary / "tiny", tiny=True)
-    write_records(examples(4 * processes, dry=True), temporary / "nyxqa" / "triplets" / "train.parquet")
+    write_records(examples(2 * processes, dry=True), temporary / "nyxqa" / "triplets" / "train.parquet")
     launch = "launch --use_deepspeed --zero_stage 2 --mixed_precision bf16 --num_processes".split()
     command = [Path(sys.executable).with_name("accelerate"), *launch, processes, "--main_process_port", 29717]
     command += [ROOT / "train_scripts" / "stage1.py", *paper_arguments(folder, temporary / "zero2", SMALL)]
