@@ -10,7 +10,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.attention.varlen import varlen_attn
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
@@ -30,12 +29,12 @@ def nyx_attention(
     dropout: float = 0.0,
     is_causal: bool | None = None,
     cu_seq_lens_q: Tensor | None = None,
-    max_length_q: int = 0,
+    max_length_q: int | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """Attend within segments of one packed row (1, heads, T, size), or, without cumulative lengths, as SDPA does.
 
-    On a GPU in half precision torch's kernel takes all segments, of at most `max_length_q`; elsewhere segments of
+    On a GPU in half precision torch's kernel takes all segments, the longest of `max_length_q`; elsewhere segments of
     equal length are attended together. Returns (batch, T, heads, size).
     """
     if cu_seq_lens_q is None:
@@ -45,7 +44,8 @@ def nyx_attention(
     causal = bool(module.is_causal if is_causal is None else is_causal)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if not dropout and _has_kernel(value):
-        return _attend_at_once(query, key, value, cu_seq_lens_q, max_length_q, scale, causal)[None], None
+        longest = max_length_q or int(cu_seq_lens_q.diff().max())
+        return _attend_at_once(query, key, value, cu_seq_lens_q.int(), longest, scale, causal)[None], None
     lengths = cu_seq_lens_q.diff().tolist()
     # Rotary embeddings may leave queries and keys in a wider type than the values.
     states = [each[0].transpose(0, 1) for each in (query, key, value.to(query.dtype))]
@@ -70,7 +70,8 @@ def nyx_attention(
 def _has_kernel(states: Tensor) -> bool:
     """Tell whether torch's kernel for segments of any lengths runs where these states are."""
     return (
-        states.is_cuda
+        torch.__version__ >= "2.11"  # before, it took other arguments
+        and states.is_cuda
         and states.dtype in (torch.bfloat16, torch.float16)
         and states.shape[-1] % 8 == 0
         and torch.backends.cuda.is_flash_attention_available()
@@ -82,6 +83,8 @@ def _attend_at_once(
     query: Tensor, key: Tensor, value: Tensor, ends: Tensor, longest: int, scale: float, causal: bool
 ) -> Tensor:
     """Attend in all segments by one kernel: (T, heads, size), in the type of the values."""
+    from torch.nn.attention.varlen import varlen_attn
+
     groups = query.shape[1] // key.shape[1]
     key, value = repeat_kv(key, groups), repeat_kv(value, groups)
     query, key, value = (each[0].transpose(0, 1).to(value.dtype) for each in (query, key, value))

@@ -1,4 +1,4 @@
-"""The backbone's layers, computed in fewer passes: parameters and results stay what they are."""
+"""The backbone's layers, computed in fewer passes: the same parameters and results, on a GPU but for rounding."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
 )
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLTextRMSNorm
 
-# A GPU multiplies matrices whose rows don't begin at such a multiple of values at a third of its rate.
+# On a GPU products of matrices whose rows begin at other multiples of values are far slower.
 ALIGNED = 64
 
 
@@ -27,7 +27,8 @@ class _MLP(Qwen2_5_VLMLP):
     """The vision tower's, 3420 wide in Qwen2.5-VL: filled up with zeros where a GPU encodes."""
 
     def forward(self, hidden_state: Tensor) -> Tensor:
-        plain = all(type(part) is nn.Linear for part in (self.gate_proj, self.up_proj, self.down_proj))
+        parts = (self.gate_proj, self.up_proj, self.down_proj)
+        plain = all(type(part) is nn.Linear and part.weight.is_cuda for part in parts)
         if hidden_state.is_cuda and plain and not self.training and self.intermediate_size % ALIGNED:
             return filled_up(self, hidden_state)
         return super().forward(hidden_state)
@@ -48,7 +49,7 @@ def filled_up(mlp: Qwen2_5_VLMLP, hidden_state: Tensor) -> Tensor:
 
 
 class _OnePass:
-    """On a GPU torch's own kernel: one pass over memory instead of seven."""
+    """The same by torch's own kernel on a GPU: one pass over memory instead of several."""
 
     weight: Tensor
     variance_epsilon: float

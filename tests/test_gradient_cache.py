@@ -140,7 +140,6 @@ def test_cached_equals_plain_on_a_gpu(model, batch, kind):
     assert_equal(ours, expected)
 
 
-# On a GPU sums of gradients are made in any order.
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 @pytest.mark.parametrize("kind", ["full", "frozen vision"])
 def test_kept_graphs_equal_recomputed_ones_in_bf16(model, batch, kind, device):

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLMLP, Qwen2_5_VLRMSNorm
 
+from modeling_nyx import NyxQwen3VLModel
 from modeling_nyx.layers_nyx import FAST, filled_up, use_fast_layers
 
 
@@ -28,8 +29,13 @@ def test_zeros_change_nothing(bias):
     torch.testing.assert_close(filled_up(mlp, states), mlp(states), atol=1e-6, rtol=0)
 
 
-def test_a_cpu_computes_the_same_to_the_bit(model):
-    assert {type(module) for module in model.modules()} & set(FAST.values())
+def test_every_layer_is_replaced(model, qwen3_folder):
+    both = model, NyxQwen3VLModel.from_pretrained(qwen3_folder)
+    left = {type(module) for each in both for module in each.modules()}
+    assert not left & FAST.keys() and left >= set(FAST.values())
+
+
+def test_a_cpu_computes_the_same_to_the_bit():
     stock, fast = layers(), layers()
     use_fast_layers(fast)
     assert fast.state_dict().keys() == stock.state_dict().keys()

@@ -4,7 +4,7 @@
 
 A step's floating-point operations are `passes` × parameters × tokens: the language model's parameters without the
 embedding for every token, the vision tower's for every patch, four patches a visual token. A forward pass is 2.
-Training an adapter is 8: the gradient cache embeds everything once (2), then once more with a graph (2), whose
+Training an adapter is 6, as long as a batch has no more than `graph_tokens`: everything is embedded once (2), its
 checkpointed layers are computed again (2), and the backward pass goes through activations alone (2), since the weights
 are frozen.
 Attention itself is left out: below a tenth at these lengths. Hours are operations over what the GPUs do in bfloat16
@@ -33,7 +33,7 @@ TABLE = STUDIES.with_name("README.md")
 # An A800 or A100 of 80 GB, dense bfloat16, operations a second; the share of it that is used is assumed.
 PEAK = 312e12
 UTILISATION = {"train": 0.35, "encode": 0.4, "read": 0.2}
-PASSES = {"train": 8, "encode": 2, "read": 2}
+PASSES = {"train": 6, "encode": 2, "read": 2}
 PATCHES = 4
 GRAPH_TOKENS = 32768
 REST = 2.4  # GiB
@@ -137,11 +137,11 @@ def gpu_hours(work: Work) -> float:
     return operations(work) / (PEAK * UTILISATION[work.kind]) / 3600
 
 
-def activations(model: str, tokens: float, visual: float) -> float:
-    """Return the bytes that a checkpointed graph over so many tokens, some of them visual, takes in one pass."""
+def activations(model: str, tokens: float, visual: float, at_once: float) -> float:
+    """Return the bytes that a checkpointed graph over so many tokens takes, some visual, so many in a micro-batch."""
     hidden, inner, layers = (TEXT[model][key] for key in ("hidden_size", "intermediate_size", "num_hidden_layers"))
     tower = 2 * VISION["depth"] * VISION["hidden_size"] * PATCHES * visual
-    return tokens * 4 * layers * hidden + tower + tokens * (50 * hidden + 23 * inner)
+    return tokens * 4 * layers * hidden + tower + at_once * (50 * hidden + 23 * inner)
 
 
 def memory(work: Work) -> float:
@@ -150,7 +150,7 @@ def memory(work: Work) -> float:
         # A backbone whose shape is not here takes no more than that of the 7B.
         shape = work.model if work.model in TEXT else "Qwen2.5-VL-7B"
         visual = GRAPH_TOKENS * work.visual / (work.text + work.visual)
-        return (4 * size_of(work.model).all + activations(shape, GRAPH_TOKENS, visual)) / GIB + REST
+        return (4 * size_of(work.model).all + activations(shape, GRAPH_TOKENS, visual, GRAPH_TOKENS)) / GIB + REST
     return 2 * size_of(work.model).all * 1.2 / work.gpus / GIB
 
 

@@ -31,7 +31,7 @@ def parse(argv: Sequence[str] | None, recipe: str) -> tuple[DataArguments, NyxTr
 
 
 def prepare() -> None:
-    """Log what happens; give every process one thread, which is fastest for small models, and all that a GPU needs.
+    """Log what happens; give every process one thread, which is fastest for small models.
 
     On the CPU "medium" lets oneDNN multiply float32 matrices, twice as fast as MKL on some machines. Its products are
     float32's, except on processors with matrix units (AMX): they multiply bfloat16, and add up float32.
