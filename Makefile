@@ -21,8 +21,8 @@ pytest: $(INSTALLED)
 test-floor:  ## All tests with the oldest versions that setup.cfg allows, in an environment of their own
 	$(MAKE) pytest VENV=.venv-floor CONSTRAINTS=constraints-floor.txt
 
-test-gpu: $(INSTALLED)  ## The tests that need a CUDA device
-	$(BIN)/python -m pytest -m gpu
+test-gpu:  ## The tests that need a CUDA device
+	$(MAKE) pytest TESTS="-m gpu"
 
 test-full: build/constraints-full.txt  ## The loaders that need torchvision too: torch's full build (6 GB); needs no GPU
 	$(MAKE) pytest VENV=.venv-full CONSTRAINTS=$< EXTRAS=$(EXTRAS),torchvision TESTS=tests/test_loaders.py

@@ -87,10 +87,16 @@ def linear_flops(model: NyxModel, rows: Sequence[Row]) -> float:
     return 2.0 * (tokens * weights(model.language_model) + patches * (tower + merged))
 
 
-def matrix_rate(dtype: torch.dtype, size: int = 2048) -> float:
+def matrix_rate(dtype: torch.dtype, size: int = 2048, device: str = "cpu") -> float:
     """Measure what the machine makes of one large product, in floating-point operations a second."""
-    left, right = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
-    return 2.0 * size**3 / min(seconds_of(lambda: left @ right) for _ in range(10))
+    left, right = (torch.randn(size, size).to(device, dtype) for _ in range(2))
+
+    def multiply() -> None:
+        left @ right
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    return 2.0 * size**3 / min(seconds_of(multiply) for _ in range(10))
 
 
 def grouped(model: NyxModel, contents: Sequence[Content]) -> list[list[Row]]:

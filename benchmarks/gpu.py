@@ -19,7 +19,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.util import find_spec
@@ -30,10 +29,10 @@ import numpy as np
 import torch
 from transformers import Qwen2_5_VLModel
 
-from benchmarks.encode import linear_flops
+from benchmarks.encode import linear_flops, matrix_rate
 from benchmarks.encode_case import document, documents, write_checkpoint
-from benchmarks.measure import about
-from benchmarks.train_step import peak, quiet, step
+from benchmarks.measure import about, interleaved, seconds_of
+from benchmarks.train_step import contents_of, peak, quiet, step
 from dataset_builders.schema import Example, write_records
 from modeling_nyx import NyxModel
 from modeling_nyx.content_nyx import Content
@@ -44,7 +43,6 @@ from nyx.messages import to_messages
 from nyx.models import native_dtype
 from train_scripts import stage1
 from train_scripts.arguments import RECIPES
-from train_scripts.batching import contrastive_batch
 from train_scripts.cost import TEXT, VISION
 from train_scripts.fit import prepare_model
 from train_scripts.trainer import NyxTrainer
@@ -74,36 +72,6 @@ SMALL = "--per_device_train_batch_size 2 --matryoshka_dimensions 64 16 --matryos
 ON_CPU = "--use_cpu true".split()
 
 
-def synchronize() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-
-
-def seconds_of(work: Callable[[], Any]) -> float:
-    synchronize()
-    started = time.perf_counter()
-    work()
-    synchronize()
-    return time.perf_counter() - started
-
-
-def median_of(work: Callable[[], Any], runs: int) -> float:
-    """Return the median time of some work, after running it once."""
-    return statistics.median([seconds_of(work) for _ in range(runs + 1)][1:])
-
-
-def matrix_rate(device: str, size: int) -> float:
-    """Measure FLOP/s of products of square matrices."""
-    left, right = (torch.randn(size, size, dtype=DTYPE, device=device) for _ in range(2))
-    many = 10
-
-    def work() -> None:
-        for _ in range(many):
-            left @ right
-
-    return many * 2 * size**3 / median_of(work, 5)
-
-
 def padded(model: Any, processor: Any, contents: Sequence[Content], batch_size: int) -> np.ndarray:
     """Encode as one would with transformers alone: padded batches in the order given."""
     parts = []
@@ -128,10 +96,6 @@ def best(encode: Callable[[Sequence[Content], int], Any], contents: Sequence[Con
     return {"seconds": fits[size], "batch size": size, "by batch size": tried}
 
 
-def patches_of(rows: Sequence[Row]) -> int:
-    return sum(height * width for row in rows for height, width in row.grids)
-
-
 def embed_all(model: Any, rows: Sequence[Row]) -> Callable[[], None]:
     """Prepare everything on the device; returns what embeds it, as `encode_documents` does by itself."""
     groups = group_by_tokens([len(row.ids) for row in rows], TOKENS)
@@ -140,7 +104,7 @@ def embed_all(model: Any, rows: Sequence[Row]) -> Callable[[], None]:
     @torch.no_grad()
     def embed() -> None:
         for batch in batches:
-            model.embed(batch, {})
+            model.embed(batch, {}).cpu()
 
     return embed
 
@@ -148,22 +112,25 @@ def embed_all(model: Any, rows: Sequence[Row]) -> Callable[[], None]:
 def encode_ours(folder: Path, device: str, contents: list[Content], runs: int) -> tuple[dict[str, Any], np.ndarray]:
     """Time ours; returns the figures, and the embeddings."""
     model: Any = NyxModel.from_pretrained(folder, dtype=DTYPE).to(device).eval()
-    rate = matrix_rate(device, 8192 if device == "cuda" else 512)
+    rate = matrix_rate(DTYPE, 8192 if device == "cuda" else 512, device)
     rows = model.processor.rows(contents)
     tokens = sum(len(row.ids) for row in rows)
-    seconds = median_of(partial(model.encode_documents, contents), runs)
+    calls: dict[str, Callable[[], Any]] = {
+        "whole": partial(model.encode_documents, contents),
+        "device": embed_all(model, rows),
+    }
+    times = {name: each["seconds"] for name, each in interleaved(calls, runs).items()}
     vectors = model.encode_documents(contents)
-    forward = median_of(embed_all(model, rows), runs)
     alone = np.concatenate([model.encode_documents([content]) for content in contents[:FEW]])
     report = {
         "matrix TFLOP/s": round(rate / 1e12, 1),
         "tokens": tokens,
-        "patches": patches_of(rows),
-        "seconds": round(seconds, 3),
-        "seconds on the device": round(forward, 3),
-        "documents/s": round(len(contents) / seconds, 2),
-        "tokens/s": round(tokens / seconds),
-        "share of the matrix rate": round(linear_flops(model, rows) / seconds / rate, 3),
+        "patches": sum(height * width for row in rows for height, width in row.grids),
+        "seconds": times["whole"],
+        "seconds on the device": times["device"],
+        "documents/s": round(len(contents) / times["whole"], 2),
+        "tokens/s": round(tokens / times["whole"]),
+        "share of the matrix rate": round(linear_flops(model, rows) / times["whole"] / rate, 3),
         "least cosine with the same content alone": float((vectors[:FEW] * alone).sum(1).min()),
     }
     return report, vectors
@@ -237,8 +204,7 @@ def measure_step(folder: Path, output: Path, options: list[str], dry: bool, runs
     model = prepare_model(str(folder), data, arguments, adapter)
     batch = examples(arguments.train_batch_size, dry)
     trainer: Any = quiet(NyxTrainer(model, arguments, train_dataset=batch))
-    rows = [row for micro in trainer.split(contrastive_batch(batch, arguments.hard_negatives)) for row in micro.rows]
-    size = {"tokens": sum(len(row.ids) for row in rows), "patches": patches_of(rows)}
+    size = contents_of(batch, trainer.encoder.processor)
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     try:

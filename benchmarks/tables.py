@@ -184,9 +184,7 @@ SPEED = {
     "search": search_rows,
     "loss": loss_rows,
 }
-
-
-GPU = "; on the GPU not in turn: ours three times, then each rival once"
+NOT_IN_TURN = "; on the GPU not in turn: ours three times, then each rival once"
 
 
 def speed_table(results: dict[str, dict[str, Any]]) -> str:
@@ -198,7 +196,7 @@ def speed_table(results: dict[str, dict[str, Any]]) -> str:
         lines += ["", "Memory is a process's own: the vectors that ours maps from disk aren't counted."]
     lines += ["", "Medians, and least to most, of runs in turn on one machine:", ""]
     for name, each in measured.items():
-        lines.append(f"- {almanac_command(each)}, {each['machine']}{GPU * (name == 'gpu')}")
+        lines.append(f"- {almanac_command(each)}, {each['machine']}{NOT_IN_TURN * (name == 'gpu')}")
     return "\n".join(lines)
 
 

@@ -83,7 +83,7 @@ def _attend_at_once(
     query: Tensor, key: Tensor, value: Tensor, ends: Tensor, longest: int, scale: float, causal: bool
 ) -> Tensor:
     """Attend in all segments by one kernel: (T, heads, size), in the type of the values."""
-    from torch.nn.attention.varlen import varlen_attn
+    from torch.nn.attention.varlen import varlen_attn  # older versions of torch, which load a model too, have none
 
     groups = query.shape[1] // key.shape[1]
     key, value = repeat_kv(key, groups), repeat_kv(value, groups)

@@ -1,6 +1,7 @@
 """The page's functions for programs: named endpoints that take and give JSON, for `gradio_client` and plain HTTP."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -17,11 +18,15 @@ from uploads import read_pages
 RESULTS = 5  # unless told otherwise
 
 
-def add_endpoints(desk: Desk, query: Query) -> None:
-    """Add `/search`, `/ask` and `/read_pages`, which have no place on the page."""
-    name = str(query.where.value)
+@dataclass(frozen=True)
+class Endpoints:
+    """What programs may call: a desk's, searching in the library of that name unless they ask for their own pages."""
+
+    desk: Desk
+    name: str
 
     def search(
+        self,
         text: str | None,
         pictures: list[str] | None,
         k: int | None,
@@ -36,11 +41,12 @@ def add_endpoints(desk: Desk, query: Query) -> None:
         of {rank, id, score, source, content}; content is texts and pictures (as data: addresses) in reading order.
         """
         with told():
-            library = chosen(OWN if own_pages else name, own, desk.library)
+            library = chosen(OWN if own_pages else self.name, own, self.desk.library)
             question = read_question(text or "", pictures or [])
             return records(find(library, question, given(k, RESULTS), given(dim, library.dims[0])).hits)
 
     def ask(
+        self,
         text: str | None,
         pictures: list[str] | None,
         documents: int | None,
@@ -52,15 +58,15 @@ def add_endpoints(desk: Desk, query: Query) -> None:
         Returns {answer, documents}: the reader's words, and what it was given, in the order given.
         """
         with told():
-            if desk.reader is None:
-                raise ValueError(desk.reader_error or "No reader is set.")
-            library = chosen(OWN if own_pages else name, own, desk.library)
+            if self.desk.reader is None:
+                raise ValueError(self.desk.reader_error or "No reader is set.")
+            library = chosen(OWN if own_pages else self.name, own, self.desk.library)
             question = read_question(text or "", pictures or [])
             most = max(1, min(given(documents, DOCUMENTS), MOST_DOCUMENTS))
             hits = find(library, question, most, library.dims[0]).hits
-            return {"answer": desk.answer(question, hits)[0], "documents": records(hits)}
+            return {"answer": self.desk.answer(question, hits)[0], "documents": records(hits)}
 
-    def read(files: list[str] | None) -> tuple[dict[str, Any], Any]:
+    def read(self, files: list[str] | None) -> tuple[dict[str, Any], Any]:
         """Read pages (Markdown, HTML, PDF, pictures) for this session alone: a client's session is its own.
 
         They take the place of earlier ones, unless none can be read.
@@ -69,10 +75,14 @@ def add_endpoints(desk: Desk, query: Query) -> None:
         """
         with told():
             pages = read_pages(files or [], lambda *_: None)
-            own = desk.library.retriever.read(pages.chunks, lambda *_: None) if pages.chunks else gr.skip()
+            own = self.desk.library.retriever.read(pages.chunks, lambda *_: None) if pages.chunks else gr.skip()
         left_out = [{"source": source, "reason": reason} for source, reason in pages.left_out]
         return {"pages": len(pages.chunks), "left_out": left_out}, own
 
+
+def add_endpoints(desk: Desk, query: Query) -> None:
+    """Add `/search`, `/ask` and `/read_pages`, which have no place on the page."""
+    offered = Endpoints(desk, str(query.where.value))
     text = gr.Textbox("", label="text", visible=False)
     own_pages = gr.Checkbox(False, label="own_pages", visible=False)
     pictures = local_only(gr.File([], file_count="multiple", file_types=["image"], label="pictures", visible=False))
@@ -82,9 +92,9 @@ def add_endpoints(desk: Desk, query: Query) -> None:
     documents = gr.Number(DOCUMENTS, label="documents", precision=0, visible=False)
     result = gr.JSON(visible=False)
     for label, function, inputs, outputs, turn in (
-        ("search", search, [text, pictures, k, dim, own_pages, query.own], [result], SEARCHING),
-        ("ask", ask, [text, pictures, documents, own_pages, query.own], [result], ASKING),
-        ("read_pages", read, [files], [result, query.own], READING),
+        ("search", offered.search, [text, pictures, k, dim, own_pages, query.own], [result], SEARCHING),
+        ("ask", offered.ask, [text, pictures, documents, own_pages, query.own], [result], ASKING),
+        ("read_pages", offered.read, [files], [result, query.own], READING),
     ):
         public = turn | {"api_visibility": "public"}
         gr.Button(visible=False).click(function, inputs, outputs, api_name=label, **public)

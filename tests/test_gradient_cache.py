@@ -17,6 +17,7 @@ from train_scripts.losses import matryoshka_info_nce
 
 WORDS = ["by the lagoon", "in May", "on oak and birch and elm", "forty mm", "recorded by Ada Silva in the pine wood"]
 ALL = 100_000
+DEVICES = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 
 
 def example(index, words):
@@ -108,9 +109,10 @@ def prepared(model, kind, device="cpu"):
 @pytest.mark.parametrize(("tokens", "fewest"), [(1, 14), (60, 5), (ALL, 1)])
 @pytest.mark.parametrize("graph_tokens", [0, 100, ALL])
 @pytest.mark.parametrize("kind", ["full", "lora", "frozen vision", "checkpointing"])
-def test_cached_equals_plain(model, batch, tokens, fewest, graph_tokens, kind):
-    expected_loss, expected = plain(*prepared(model, "full" if kind == "checkpointing" else kind), EXAMPLES)
-    trained, encoder = prepared(model, kind)
+@DEVICES
+def test_cached_equals_plain(model, batch, tokens, fewest, graph_tokens, kind, device):
+    expected_loss, expected = plain(*prepared(model, "full" if kind == "checkpointing" else kind, device), EXAMPLES)
+    trained, encoder = prepared(model, kind, device)
     count, loss, ours = cached(trained, encoder, batch, tokens, graph_tokens)
     assert count >= fewest
     torch.testing.assert_close(loss, expected_loss, atol=1e-5, rtol=0)
@@ -130,17 +132,7 @@ def test_what_occurs_several_times_is_embedded_once(model, graph_tokens, kind):
     assert_equal(ours, expected)
 
 
-@pytest.mark.gpu
-@pytest.mark.parametrize("kind", ["full", "lora", "frozen vision", "checkpointing"])
-def test_cached_equals_plain_on_a_gpu(model, batch, kind):
-    expected_loss, expected = plain(*prepared(model, "full" if kind == "checkpointing" else kind, "cuda"), EXAMPLES)
-    trained, encoder = prepared(model, kind, "cuda")
-    _, loss, ours = cached(trained, encoder, batch, 60, 100)
-    torch.testing.assert_close(loss, expected_loss, atol=1e-5, rtol=0)
-    assert_equal(ours, expected)
-
-
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@DEVICES
 @pytest.mark.parametrize("kind", ["full", "frozen vision"])
 def test_kept_graphs_equal_recomputed_ones_in_bf16(model, batch, kind, device):
     """Autocast remembers the weights it casts: those of a pass without a graph must not reach one with."""
@@ -153,7 +145,7 @@ def test_kept_graphs_equal_recomputed_ones_in_bf16(model, batch, kind, device):
     assert_equal(recomputed, kept)
 
 
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@DEVICES
 @pytest.mark.parametrize("frozen", [False, True])
 def test_dropout_is_drawn_again_the_same(model, batch, frozen, device):
     """With dropout, the second pass must see the first one's masks, or its gradients belong to other embeddings."""
