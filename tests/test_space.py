@@ -2,60 +2,35 @@
 
 import base64
 import io
-import logging
-import os
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from configparser import ConfigParser
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
-import yaml
-from fpdf import FPDF
 from gradio_client import Client, handle_file
 from lxml import html
 from PIL import Image
 
+import cards
 from dataset_builders.schema import QAPair
+from desk import Desk, working_examples
+from library import Library, Retriever
 from nyx.index import Index
-from nyx.models import fingerprint
 from nyx.reader import Prompt, Reader
-from nyx.records import Chunk, image_bytes, write_records
+from nyx.records import Chunk
+from page import SERVED, build
+from questions import read_question
+from tabs import told_apart
 from tests.conftest import colored, picture, text
-
-SPACE = Path(__file__).parents[1] / "space"
-# Its modules lie beside app.py, as a Space has them.
-sys.path.insert(0, str(SPACE))
-
-import app  # noqa: E402
-import cards  # noqa: E402
-from desk import Desk, working_examples  # noqa: E402
-from library import Library, Retriever  # noqa: E402
-from page import SERVED, build  # noqa: E402
-from questions import read_question  # noqa: E402
-from tabs import told_apart  # noqa: E402
-from uploads import MOST_CHUNKS, read_pages  # noqa: E402
-
-EVIL = (
-    "<script>alert(1)</script> <img src=x onerror=alert(1)> ![x](http://attacker.invalid/?q=1) "
-    "[y](javascript:alert(1)) "
-    "<svg onload=alert(1)> ${alert(1)} {{constructor.constructor('alert(1)')()}} </span></article>"
-)
+from tests.space_pages import EVIL, SPACE, bomb, few_chunks, write_pages
 
 
 @pytest.fixture(scope="module")
 def chunks() -> list[Chunk]:
-    contents = [
-        [text("First this:"), picture(60, 50, 1), text("then that:"), picture(40, 70, 2), text("and an end.")],
-        [text("The moth Vela mirabilis lives by the salt marsh.")],
-        [text(EVIL), picture(56, 56, 3)],
-    ]
-    return [Chunk(str(index), "d", f"{index}.md", content) for index, content in enumerate(contents)]
+    return few_chunks()
 
 
 @pytest.fixture(scope="module")
@@ -157,13 +132,6 @@ def test_the_reader_answers_from_fenced_documents(client, desk, chunks):
     assert len(given) == 2 and told["answer"] == desk.reader.answer([prompt])[0]
 
 
-def bomb(path: Path, side: int) -> Path:
-    """Write a small file of a large picture."""
-    Image.new("1", (side, side)).save(path)
-    assert path.stat().st_size < 100_000
-    return path
-
-
 def test_bad_questions_are_refused_without_a_path(client, tmp_path):
     (tmp_path / "page.png").write_bytes(b"\x7fELF" + bytes(100))
     for files, reason in (
@@ -246,18 +214,8 @@ def test_the_browser_is_told_to_load_nothing_from_elsewhere(address):
     assert "googleapis" not in httpx.get(f"{address}theme.css").text
 
 
-@pytest.fixture
-def own_pages(tmp_path) -> list[Path]:
-    folder = tmp_path / "own"
-    folder.mkdir()
-    colored(60, 60, 7).save(folder / "wing.png")
-    (folder / "notes.md").write_text("# Notes\n\nIt flies in May. ![](wing.png) ![](http://attacker.invalid/a.png)\n")
-    (folder / "page.html").write_text("<p>It lives by the lagoon.<script>alert(1)</script></p>")
-    (folder / "tool.png").write_bytes(b"MZ" + bytes(100))
-    return sorted(folder.iterdir())
-
-
-def test_visitors_search_their_own_pages_and_nobody_elses(address, client, own_pages, tmp_path):
+def test_visitors_search_their_own_pages_and_nobody_elses(address, client, tmp_path):
+    own_pages = write_pages(tmp_path / "own")
     told = client.predict(files=[handle_file(str(path)) for path in own_pages], api_name="/read_pages")
     assert told["pages"] == 2 and not Path(str(told)).is_absolute()
     reasons = {each["source"]: each["reason"] for each in reversed(told["left_out"])}
@@ -274,64 +232,6 @@ def test_visitors_search_their_own_pages_and_nobody_elses(address, client, own_p
     other = Client(address, verbose=False, download_files=str(tmp_path))
     with pytest.raises(Exception, match="There are no pages of yours yet"):
         search(other, "It lives by the lagoon.", own_pages=True)
-
-
-def test_uploads_are_bounded_and_leave_nothing(own_pages, tmp_path, monkeypatch):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "t"))
-    (tmp_path / "t").mkdir()
-    pages = read_pages(own_pages, lambda *_: None)
-    assert len(pages.chunks) == 2 and pages.files == 4
-    twin = tmp_path / "notes.md"
-    twin.write_text("Another page.")
-    (tmp_path / "run.exe").write_bytes(b"MZ")
-    paths = [
-        *own_pages,
-        twin,
-        tmp_path / "run.exe",
-        bomb(tmp_path / "bomb.png", 5001),
-        bomb(tmp_path / "b.png", 20000),
-    ]
-    reasons = dict(reversed(read_pages(paths, lambda *_: None).left_out))
-    assert reasons["run.exe"].startswith(".exe; expected .md")
-    assert reasons["bomb.png"] == "picture of more than 25 million pixels" and "b.png" in reasons
-    assert "another upload has its name" in [
-        reason for source, reason in read_pages(paths, lambda *_: None).left_out if source == "notes.md"
-    ]
-    assert not any(str(tmp_path) in reason for reason in reasons.values())
-    (tmp_path / "long.md").write_text(
-        "\n\n".join(f"Page {number}. " + "word " * 190 for number in range(MOST_CHUNKS + 5))
-    )
-    long = read_pages([tmp_path / "long.md"], lambda *_: None)
-    assert len(long.chunks) == MOST_CHUNKS and long.left_out == [
-        ("the rest", f"more than {MOST_CHUNKS} pieces of page")
-    ]
-    (tmp_path / "large.md").write_text("[" * 1_000_001)
-    assert read_pages([tmp_path / "large.md"], lambda *_: None).left_out == [
-        ("large.md", "Markdown of more than 1 MB")
-    ]
-    (tmp_path / "beacon.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>")
-    (reason,) = [each for _, each in read_pages([tmp_path / "beacon.svg"], lambda *_: None).left_out]
-    assert reason.startswith(".svg; expected")
-    with pytest.raises(ValueError, match="At most 20 files, 40 MB together; 21 of"):
-        read_pages([twin] * 21, lambda *_: None)
-    with pytest.raises(ValueError, match="Choose files first"):
-        read_pages([], lambda *_: None)
-    assert list((tmp_path / "t").iterdir()) == []
-
-
-def test_pictures_inside_pages_are_bounded_too(tmp_path):
-    data = base64.b64encode(bomb(tmp_path / "bomb.png", 5001).read_bytes()).decode()
-    (tmp_path / "page.html").write_text(f"<p>It flies in May.</p><img src='data:image/png;base64,{data}'>")
-    pdf = FPDF()
-    pdf.add_page()
-    pdf.set_font("Helvetica")
-    pdf.cell(text="It lives by the lagoon.")
-    pdf.image(tmp_path / "bomb.png", w=50)
-    pdf.output(str(tmp_path / "page.pdf"))
-    pages = read_pages([tmp_path / "page.html", tmp_path / "page.pdf"], lambda *_: None)
-    reason = "picture of more than 25 million pixels"
-    assert sorted(pages.left_out) == [("page.html", reason), ("page.pdf", reason)]
-    assert [[item["type"] for item in chunk.content] for chunk in pages.chunks] == [["text"]] * 2
 
 
 def test_twenty_searches_at_once_all_answer_right(client, chunks, model):
@@ -426,57 +326,3 @@ def test_every_endpoint_says_what_it_takes(client):
         assert words in endpoints[name]["description"]
     names = [each["parameter_name"] for each in endpoints["/search"]["parameters"]]
     assert names == ["text", "pictures", "k", "dim", "own_pages"]
-
-
-def test_what_is_named_is_opened(model, chunks, tmp_path, monkeypatch):
-    name = str(tmp_path / "model")
-    model.save_pretrained(name)
-    folder = tmp_path / "nyxqa"
-    stored = [Chunk(c.id, c.document_id, c.source, [_stored(item) for item in c.content]) for c in chunks]
-    write_records(stored, folder / "corpus" / "test.parquet")
-    header = {"configs": [{"config_name": "corpus", "data_files": [{"split": "test", "path": "corpus/test.parquet"}]}]}
-    (folder / "README.md").write_text(f"---\n{yaml.safe_dump(header)}---\n")
-    made = app.open_desk(name, "", str(folder), "", "", "")
-    assert made.library.index.chunks == stored and made.reader is None and made.rival is None
-    vectors = made.library.index.vectors
-    Index.create(tmp_path / "index", stored, vectors, model_name=name, revision=fingerprint(name))
-    opened = app.open_desk("", str(tmp_path / "index"), "", "", str(tmp_path / "none"), name)
-    assert opened.library.index.chunks == stored and (opened.library.index.vectors == vectors).all()
-    assert "cannot be opened" in opened.reader_error
-    assert (opened.other(lambda *_: None).index.vectors == vectors).all()
-    with pytest.raises(ValueError, match="Name it with --model"):
-        app.open_desk("", "", str(folder), "", "", "")
-
-
-def _stored(item: dict) -> dict:
-    return item if item["type"] == "text" else {"type": "image", "image": image_bytes(item["image"])}
-
-
-def test_a_page_without_its_pieces_says_what_to_run(tmp_path, monkeypatch, caplog):
-    monkeypatch.chdir(tmp_path)
-    for name in app.SETTINGS:
-        monkeypatch.delenv(f"NYX_{name.upper()}", raising=False)
-    with caplog.at_level(logging.WARNING):
-        page = app.make_page([])
-    told = " ".join(str(block.value) for block in page.blocks.values() if hasattr(block, "value"))
-    assert "runs/demo/index holds no index" in told and "make demo" in told and "NYX_DATASET" in told
-    assert "runs/demo/index holds no index" in caplog.text
-
-
-def test_a_command_that_names_what_is_missing_ends(tmp_path):
-    command = [sys.executable, SPACE / "app.py", "--index", "absent"]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("NYX_")}
-    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
-    assert run.returncode == 2 and "absent holds no index" in run.stderr.splitlines()[-1]
-
-
-def test_requirements_are_the_packages():
-    setup = ConfigParser()
-    setup.read(SPACE.parent / "setup.cfg")
-    extras = setup["options.extras_require"]
-    declared = "\n".join([setup["options"]["install_requires"], extras["cpu"], extras["data"]]).split()
-    assert set((SPACE / "requirements.txt").read_text().split()) <= set(declared)
-    header = yaml.safe_load((SPACE / "README.md").read_text().split("---")[1])
-    pinned = re.search(r"^gradio==(.*)$", (SPACE.parent / "constraints.txt").read_text(), re.MULTILINE)
-    assert header["sdk_version"] == pinned[1] and header["app_file"] == "app.py"
-    assert len(header["short_description"]) <= 60 and (SPACE / header["thumbnail"]).is_file()
