@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from benchmarks import almanac, encode, gpu, loss, search, train_step
+from benchmarks import almanac, encode, gpu, loss, search, search_case, train_step
 from benchmarks.almanac import RETRIEVERS, against, score_seed, train_seed
 from benchmarks.data.ingest import copy_pages
 from benchmarks.data.runs import Clock, Job, bar, file
@@ -239,12 +239,12 @@ def test_embeddings_are_kept_for_the_model_that_made_them(tmp_path, monkeypatch)
         return torch.randn(20, 8), torch.randn(10, 8), torch.randint(0, 20, (10,))
 
     asked = []
-    monkeypatch.setattr(search, "states", states)
+    monkeypatch.setattr(search_case, "states", states)
     for name in "ab":
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text(name)
     for name in "aabb":
-        search.embed(tmp_path / "kept", tmp_path / name, [8, 4, 2, 1], 30, worlds=1, species=1, steps=1)
+        search_case.embed(tmp_path / "kept", tmp_path / name, [8, 4, 2, 1], 30, worlds=1, species=1, steps=1)
     assert asked == ["a", "b"]
 
 
