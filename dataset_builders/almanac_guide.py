@@ -31,7 +31,7 @@ QUESTIONS = {"fact": 2, "look": 1, "picture fact": 1, "picture name": 1}
 # How often stage 1's examples are of a kind: pictures in the query are harder, and come more often. "plate" looks for
 # a page by both its pictures. From order questions alone order isn't learnt: query and page would have to begin to
 # encode it in the same step. Two pictures in order are encoded alike on both sides; then one alone learns its place.
-# "quote" looks for a page by a fact that it states in other words, for the same reason: with it vectors come to hold
+# "quote" looks for a page by a fact that it states, in other words or the same: with it vectors come to hold
 # what a page states, and stage 2 learns which of a species' pages answers; without, it didn't,
 # given five times the questions and three times the steps either.
 TRIPLET_KINDS = {
@@ -59,7 +59,7 @@ def field_guide(split: Split, species: int, seed: int, kind: Kind = MOTHS) -> tu
 
     Every species has three pages of its own with its facts, two a page of a moth, at least one of them with its
     picture. There are also pages of two species, and plates: pages that exist twice, with the same two pictures in
-    either order.
+    either order. A species is on one plate at most: its place there tells which page is meant.
     """
     rng = Random(f"guide {split} {seed}")
     world = distinct_species(rng, species, split, similarity=0.3, kind=kind)
@@ -68,8 +68,10 @@ def field_guide(split: Split, species: int, seed: int, kind: Kind = MOTHS) -> tu
         pair = rng.sample(world, 2)
         entries = tuple(_entry(each, [rng.choice(kind.facts)], rng.random() < 0.8) for each in pair)
         pages.append(Page(write_page(rng, list(entries)), entries))
-    for _ in range(round(0.4 * species)):
-        first, second = rng.sample(world, 2)
+    plated = rng.sample(world, 2 * round(0.4 * species))
+    for first, second in zip(plated[::2], plated[1::2], strict=True):
+        if first.look == second.look:  # in a world of more species than looks; there is nothing to ask
+            continue
         page, twin = write_plate(rng, first, second)
         pages += [Page(page, plate=(first, second)), Page(twin, plate=(second, first))]
     rng.shuffle(pages)
