@@ -124,20 +124,21 @@ def _repeated_pictures(
         if counts[key] > 1
     }
 
-    def prepare(keys: list[str]) -> dict[str, dict[str, Tensor]]:
+    def prepare(keys: list[str]) -> tuple[list[str], list[Tensor]]:
         pixels = {}
         for key in keys:
             with suppress(BadImage):  # the contents that hold it are named when they are packed
                 pixels[key] = model.processor.pixels([pictures[key]])
-        return pixels
+        # Together: a process hands every tensor over as an open file, and there are only so many.
+        names = ("pixel_values", "image_grid_thw") if pixels else ()
+        return list(pixels), [torch.cat([each[name] for each in pixels.values()]) for name in names]
 
     @torch.no_grad()
-    def finish(pixels: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
-        if not pixels:
+    def finish(prepared: tuple[list[str], list[Tensor]]) -> dict[str, Tensor]:
+        keys, inputs = prepared
+        if not keys:
             return {}
-        names = ("pixel_values", "image_grid_thw")
-        inputs = [torch.cat([each[name] for each in pixels.values()]).to(model.device) for name in names]
-        return dict(zip(pixels, model.encode_images(*inputs), strict=True))
+        return dict(zip(keys, model.encode_images(*(each.to(model.device) for each in inputs)), strict=True))
 
     keys, sizes = list(pictures), [height * width for _, (height, width) in pictures.values()]
     together = [[keys[place] for place in group] for group in group_by_tokens(sizes, limit * PATCHES_A_TOKEN)]

@@ -19,6 +19,8 @@ class _PatchEmbed(Qwen2_5_VisionPatchEmbed):
     """The same embedding of patches as one product: a convolution that doesn't overlap takes four times as long."""
 
     def forward(self, hidden_states: Tensor) -> Tensor:
+        if type(self.proj) is not nn.Conv3d:  # an adapter's, which has more than a weight
+            return super().forward(hidden_states)
         weight = self.proj.weight.flatten(1)
         return F.linear(hidden_states.to(weight.dtype), weight)
 

@@ -169,6 +169,8 @@ class NyxMixin:
     def forward(
         self,
         input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        *,
         cu_seqlens: Tensor | None = None,
         image_index: Tensor | None = None,
         image_features: Sequence[Tensor] | None = None,
@@ -178,8 +180,9 @@ class NyxMixin:
 
         `image_features`, from `encode_images`, replace running the vision tower.
         """
+        kwargs |= {"input_ids": input_ids, "attention_mask": attention_mask}
         if cu_seqlens is None and image_features is None:
-            return super().forward(input_ids=input_ids, **kwargs)  # type: ignore[misc]
+            return super().forward(**kwargs)  # type: ignore[misc]
         pixels, grid = kwargs.pop("pixel_values", None), kwargs.pop("image_grid_thw", None)
         if image_features is None and pixels is not None:
             image_features = self.encode_images(pixels, grid)
@@ -193,7 +196,7 @@ class NyxMixin:
             kwargs |= {"max_length_q": longest, "max_length_k": longest}
         else:
             kwargs["image_grid_thw"] = grid
-        return super().forward(input_ids=input_ids, use_cache=False, **kwargs)  # type: ignore[misc]
+        return super().forward(use_cache=False, **kwargs)  # type: ignore[misc]
 
     def _image_output(self, features: list[Tensor]) -> BaseModelOutputWithDeepstackFeatures:
         """Give features back the form in which the backbone expects its vision tower's."""

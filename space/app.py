@@ -93,7 +93,12 @@ def make_page(argv: Sequence[str] | None = None) -> gr.Blocks:
             raise
         logger.warning(error)
         return missing(str(error))
-    shown = working_examples(desk, questions(args.dataset, args.index, args.split))
+    try:
+        shown = working_examples(desk, questions(args.dataset, args.index, args.split))
+    except (ValueError, OSError) as error:
+        # A dataset without questions, or a server that is away: search works without examples.
+        logger.warning("No examples: %s", error)
+        shown = []
     logger.info("%d pages, %s; reader: %s", len(desk.library), desk.library.retriever.name, desk.reader_name or NONE)
     return build(desk, shown)
 

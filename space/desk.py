@@ -1,5 +1,6 @@
 """What the page offers: a library, perhaps a second retriever to compare with, perhaps a reader; with examples."""
 
+import logging
 import threading
 import time
 from collections.abc import Iterable, Sequence
@@ -9,9 +10,12 @@ from pathlib import Path
 from dataset_builders.schema import QAPair
 from library import Library, Retriever, Told
 from modeling_nyx.content_nyx import Content
+from nyx.engines import ReaderError
 from nyx.index import Hit
 from nyx.metrics import exact_match
 from nyx.reader import Prompt, Reader
+
+logger = logging.getLogger(__name__)
 
 TRIED = 60  # questions that are looked at for examples
 EXAMPLES = 5
@@ -65,8 +69,11 @@ def working_examples(desk: Desk, questions: Iterable[QAPair]) -> list[QAPair]:
         hits, _ = desk.library.search(desk.library.embed(pair.question)[0], DOCUMENTS, desk.library.dims[0])
         if hits[0].id not in pair.gold_ids:
             continue
-        if desk.reader is None or exact_match(desk.answer(pair.question, hits)[0], pair.answers):
-            found[pair.kind] = pair
+        try:
+            if desk.reader is None or exact_match(desk.answer(pair.question, hits)[0], pair.answers):
+                found[pair.kind] = pair
+        except ReaderError as error:
+            logger.warning("No example: %s", error)
     return list(found.values())
 
 

@@ -68,7 +68,8 @@ class Library:
     def search(self, vector: np.ndarray, k: int, dim: int) -> tuple[list[Hit], float]:
         """Return the best k chunks for a question's vector (1, dim), and the seconds it took."""
         started = time.perf_counter()
-        hits = self.index.search(vector, k, dim)[0]
+        # Another dimension than its own needs no codes, which would be made, and kept, for whatever number is asked.
+        hits = self.index.search(vector, k, dim, exact=dim not in self.dims)[0]
         return hits, time.perf_counter() - started
 
     def size(self, dim: int) -> int:

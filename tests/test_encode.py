@@ -142,6 +142,23 @@ def test_pictures_prepared_in_processes_give_the_same(model, pages, monkeypatch)
     assert np.array_equal(vectors, expected) and aside.item() > 0
 
 
+def test_what_a_process_hands_over_has_few_tensors_however_many_pictures(model, monkeypatch):
+    """Every tensor is an open file until it is read, and a machine allows a process a thousand or so."""
+    shared = [picture(28, 28, seed) for seed in range(20)]
+    made = [[text(f"number {index}"), *shared] for index in range(3)]
+    expected, handed = model.encode_documents(made), []
+
+    def watching(on_cpu, workers, prepare, finish, items):
+        for item in items:
+            handed.append(prepare(item))
+            yield finish(handed[-1])
+
+    monkeypatch.setattr(encode_nyx, "_side_by_side", watching)
+    assert np.array_equal(model.encode_documents(made, batch_tokens=40), expected)
+    keys, tensors = handed[0]
+    assert len(keys) == 10 and len(tensors) == 2
+
+
 @pytest.mark.parametrize("many", [in_threads, in_processes])
 def test_results_are_in_order_and_errors_are_passed_on(many):
     assert list(many(lambda item: item**2, range(20), 3)) == [item**2 for item in range(20)]

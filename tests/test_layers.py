@@ -4,8 +4,14 @@ import copy
 
 import pytest
 import torch
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
-from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLMLP, Qwen2_5_VLRMSNorm
+from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
+    Qwen2_5_VisionPatchEmbed,
+    Qwen2_5_VLMLP,
+    Qwen2_5_VLRMSNorm,
+)
 
 from modeling_nyx import NyxQwen3VLModel
 from modeling_nyx.layers_nyx import FAST, filled_up, use_fast_layers
@@ -41,6 +47,22 @@ def test_a_cpu_computes_the_same_to_the_bit():
     assert fast.state_dict().keys() == stock.state_dict().keys()
     states = torch.randn(5, 32)
     assert all(torch.equal(one(states), two(states)) for one, two in zip(stock, fast, strict=True))
+
+
+def test_an_adapter_of_the_patch_embedding_counts():
+    torch.manual_seed(0)
+    fast = nn.ModuleList([Qwen2_5_VisionPatchEmbed(14, 2, 3, 16)])
+    use_fast_layers(fast)
+    patches = torch.randn(6, 3 * 2 * 14 * 14)
+    before = fast[0](patches)
+    inject_adapter_in_model(LoraConfig(target_modules=["proj"], r=2, init_lora_weights=False), fast)
+    adapted = fast[0](patches)
+    (adapter,) = (module for module in fast.modules() if isinstance(module, BaseTunerLayer))
+    adapted.sum().backward()
+    assert adapter.lora_B["default"].weight.grad.abs().sum() > 0
+    adapter.merge()
+    torch.testing.assert_close(fast[0](patches), adapted, atol=1e-5, rtol=0)
+    assert (adapted - before).abs().max() > 1e-3
 
 
 @pytest.mark.gpu

@@ -36,6 +36,13 @@ def test_weights_from_a_generation_checkpoint_equal_the_stock_ones_bit_for_bit(m
 
 
 @torch.no_grad()
+def test_arguments_have_the_places_that_they_have_in_stock(model, stock, processor):
+    rows = processor.tokenizer(["Short", "The moth lives by the marsh."], padding=True, return_tensors="pt")
+    given = rows["input_ids"], rows["attention_mask"]
+    torch.testing.assert_close(model(*given)[0], stock(*given)[0], atol=TOLERANCE, rtol=0)
+
+
+@torch.no_grad()
 def test_last_state_equals_stock(model, stock, processor, pages):
     for page in pages:
         batch = processor([page])

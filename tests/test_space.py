@@ -18,6 +18,7 @@ import cards
 from dataset_builders.schema import QAPair
 from desk import Desk, working_examples
 from library import Library, Retriever
+from nyx.engines import ReaderError
 from nyx.index import Index
 from nyx.reader import Prompt, Reader
 from nyx.records import Chunk
@@ -292,6 +293,31 @@ def test_examples_are_questions_that_come_out_right(desk, chunks):
     assert [each.kind for each in chosen] == (["right"] if answer else [])
     alone = working_examples(Desk(desk.library), questions)
     assert [each.kind for each in alone] == ["wrong answer", "right"]
+
+
+def test_a_question_that_the_reader_cannot_read_is_no_example(desk, monkeypatch):
+    best = search_first(desk, "First this:")
+
+    def answer(self, question, documents):
+        if question == [text("again")]:
+            raise ReaderError("too long")
+        return "May", 0.0
+
+    monkeypatch.setattr(Desk, "answer", answer)
+    asked = [
+        pair("too long", "again", [search_first(desk, "again")], ["May"]),
+        pair("right", "First this:", [best], ["May"]),
+    ]
+    assert [each.kind for each in working_examples(desk, asked)] == ["right"]
+
+
+def test_any_dimension_is_searched_exactly_and_nothing_is_kept_for_it(desk):
+    index, vector = desk.library.index, desk.library.embed([text("First this:")])[0]
+    kept = dict(index._funnels)
+    other = next(dim for dim in range(3, 9) if dim not in desk.library.dims)
+    hits, _ = desk.library.search(vector, 3, other)
+    assert [hit.id for hit in hits] == [hit.id for hit in index.search(vector, 3, other, exact=True)[0]]
+    assert index._funnels == kept
 
 
 def embedded(desk: Desk, words: str) -> tuple[np.ndarray, int, int]:

@@ -5,12 +5,15 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from configparser import ConfigParser
 
 import pytest
 import yaml
 
 import app
+from desk import Desk
+from library import Library, Retriever
 from nyx.index import Index
 from nyx.models import fingerprint
 from nyx.records import Chunk, image_bytes, write_records
@@ -51,6 +54,25 @@ def test_a_page_without_its_pieces_says_what_to_run(tmp_path, monkeypatch, caplo
     told = " ".join(str(block.value) for block in page.blocks.values() if hasattr(block, "value"))
     assert "runs/demo/index holds no index" in told and "make demo" in told and "NYX_DATASET" in told
     assert "runs/demo/index holds no index" in caplog.text
+
+
+@pytest.mark.parametrize("error", [ConnectionError("the server is away"), ValueError("no configuration 'qa'")])
+def test_examples_are_left_out_where_there_are_none_to_be_had(model, monkeypatch, caplog, error):
+    chunks = few_chunks()
+    vectors = model.encode_documents([chunk.content for chunk in chunks])
+    library = Library(Retriever(model, "tiny"), Index.of(chunks, vectors, model_name="tiny"))
+    monkeypatch.setattr(app, "open_desk", lambda **_: Desk(library))
+    monkeypatch.setattr(app, "working_examples", raising(error))
+    page = app.make_page([])
+    assert f"No examples: {error}" in caplog.text
+    assert "search" in {function.api_name for function in page.fns.values()}
+
+
+def raising(error: Exception) -> Callable:
+    def function(*_):
+        raise error
+
+    return function
 
 
 def test_a_command_that_names_what_is_missing_ends(tmp_path):

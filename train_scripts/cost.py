@@ -4,9 +4,9 @@
 
 A step's floating-point operations are `passes` × parameters × tokens: the language model's parameters without the
 embedding for every token, the vision tower's for every patch, four patches a visual token. A forward pass is 2.
-Training an adapter is 6, as long as a batch has no more than `graph_tokens`: everything is embedded once (2), its
-checkpointed layers are computed again (2), and the backward pass goes through activations alone (2), since the weights
-are frozen.
+Training an adapter is 6: everything is embedded once (2), its checkpointed layers are computed again (2), and the
+backward pass goes through activations alone (2), since the weights are frozen. What a batch has beyond `graph_tokens`
+is embedded twice (2 more).
 Attention itself is left out: below a tenth at these lengths. Hours are operations over what the GPUs do in bfloat16
 times a utilisation, which is assumed, not measured.
 
@@ -36,6 +36,7 @@ UTILISATION = {"train": 0.35, "encode": 0.4, "read": 0.2}
 PASSES = {"train": 6, "encode": 2, "read": 2}
 PATCHES = 4
 GRAPH_TOKENS = 32768
+BATCH = 20  # examples on a device, in every training
 REST = 2.4  # GiB
 GIB = 2**30
 
@@ -130,7 +131,8 @@ def operations(work: Work, size: Size | None = None) -> float:
     """Return the floating-point operations of a step."""
     size = size or size_of(work.model)
     tokens = work.text + work.visual + work.answer
-    return PASSES[work.kind] * work.items * (tokens * size.token + PATCHES * work.visual * size.patch)
+    beyond = max(0.0, 1 - GRAPH_TOKENS / (BATCH * tokens)) if work.kind == "train" else 0.0
+    return (PASSES[work.kind] + 2 * beyond) * work.items * (tokens * size.token + PATCHES * work.visual * size.patch)
 
 
 def gpu_hours(work: Work) -> float:
