@@ -44,6 +44,8 @@ def find_pages(source: str | Path, dropped: Dropped, fetch: Fetcher | None = Non
         return read_parquet(path, dropped, fetch)
     if path.suffix == ".jsonl" and path.is_file():
         return read_json_lines(path, dropped, fetch)
+    if path.exists():
+        raise ValueError(f"{source} is a file. Name its folder, or a .parquet or .jsonl file.")
     if REPOSITORY.fullmatch(str(source)) and path.suffix not in (".parquet", ".jsonl"):
         return read_hub(str(source), "train", dropped, fetch)
     raise ValueError(

@@ -6,7 +6,7 @@ A folder holds one split, `test`, whatever the set calls it, and `benchmark.json
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -86,6 +86,8 @@ def build(
     many as in the paper, of a file all. Raises `ValueError` for another name, or without a question or a document.
     """
     benchmark, public, source = _find(name, source)
+    reasons: list[str] = []
+    dropped = _noting(dropped, reasons)
     if public.pictures and images is None:
         images = Path(source) / "images"
     count = benchmark.questions if questions is None else questions
@@ -95,7 +97,7 @@ def build(
     if corpus is not None:
         own = read_corpus(corpus)
         records = each_once([own, (record for record in records if isinstance(record, QAPair))])
-    made = _write(records, folder)
+    made = _write(records, folder, reasons)
     facts = {
         "name": Path(name).stem if Path(name).is_file() else name,
         **({"scorer": benchmark.scorer} if benchmark.scorer else {}),
@@ -141,6 +143,14 @@ def _documents(benchmark: PublicBenchmark, public: PublicSet, source: str, dropp
         yield from records_by_row(rows, PublicSet(read, public.columns), None, told)
 
 
+def _noting(dropped: Dropped, reasons: list[str]) -> Dropped:
+    def told(row: str, reason: str) -> None:
+        reasons.append(f"{row}: {reason}")
+        dropped(row, reason)
+
+    return told
+
+
 def _of_split(dropped: Dropped, split: str) -> Dropped:
     return lambda row, reason: dropped(f"{split}, {row}", reason)
 
@@ -175,8 +185,11 @@ def read_corpus(path: Path) -> Iterator[Chunk]:
         yield passage(row["title"], row["text"])
 
 
-def _write(records: Iterable[Any], folder: Path) -> dict[str, int]:
-    """Write the corpus as it comes, then the questions: only documents that are in it stay their gold ones."""
+def _write(records: Iterable[Any], folder: Path, reasons: Sequence[str]) -> dict[str, int]:
+    """Write the corpus as it comes, then the questions: only documents that are in it stay their gold ones.
+
+    `reasons` say why rows were left out, once the records were read.
+    """
     known: set[str] = set()
     asked: list[QAPair] = []
 
@@ -188,7 +201,7 @@ def _write(records: Iterable[Any], folder: Path) -> dict[str, int]:
                 known.update((record.id, record.document_id))
                 yield record
         if not asked:
-            raise ValueError("There is no question that can be used.")
+            raise ValueError("; ".join(["There is no question that can be used", *reasons[:1]]) + ".")
         if not known:
             raise ValueError("The questions bring no documents. Name a corpus: chunks as Parquet, or JSON lines.")
         yield from (_within(question, known) for question in asked)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForImageTextToText
+from transformers import AutoConfig, AutoModelForImageTextToText
 
 from modeling_nyx import NyxProcessor
 from modeling_nyx.attention_nyx import use_nyx_attention
@@ -37,11 +37,17 @@ class LocalEngine:
     def load(cls, folder: str | Path, *, batch_tokens: int = 8192, device: str | None = None) -> "LocalEngine":
         """Load a vision-language model from a folder or repository; its own chat template makes the prompts.
 
-        Raises `ValueError` for one without a chat template, or with damaged weights.
+        Raises `ValueError` for an encoder, for one without a chat template, or with damaged weights.
         """
         processor = NyxProcessor.from_pretrained(folder)
         if processor.tokenizer.chat_template is None:
             raise ValueError(f"{folder} has no chat template, so it cannot answer. Name a chat or instruct model.")
+        architectures = AutoConfig.from_pretrained(folder).architectures or []
+        if any(name.endswith("Model") for name in architectures):
+            raise ValueError(
+                f"{folder} is an encoder ({', '.join(architectures)}), so it cannot answer. Name a chat or instruct "
+                "model."
+            )
         with whole_weights(folder):
             model = AutoModelForImageTextToText.from_pretrained(folder)
         model = model.to(device or default_device())

@@ -1,5 +1,6 @@
 """The reader: a vision-language model that answers questions from documents, every answer kept on disk."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from nyx.local_engine import LocalEngine
 from nyx.records import content_id
 from nyx.server_engine import ServerEngine
 
+ADDRESS = re.compile(r"[\w.-]+:\d+(/|$)")
 INSTRUCTION = "Answer the question from the documents, in as few words as possible."
 CHOOSE = " Answer with one of the choices, word for word."
 CHOOSE_LETTER = " Answer with the letter of one of the choices."
@@ -86,6 +88,8 @@ class Reader:
         if str(name).startswith(("http://", "https://")):
             url, _, model = str(name).partition("#")
             return cls.from_server(url, model, cache=cache, **server)
+        if ADDRESS.match(str(name)):
+            raise ValueError(f"{name} looks like a server's address. Write http://{name}, or https://.")
         return cls.from_pretrained(name, cache=cache)
 
     @classmethod

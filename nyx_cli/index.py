@@ -28,8 +28,9 @@ def index_command(
 ) -> None:
     """Embed chunks, and keep them with their vectors.
 
-    Run it again to go on after an interruption, or to add new chunks: those that are there are skipped. Chunks that
-    cannot be read are left out, and written beside the index with the reason.
+    Run it again to go on after an interruption, or to add new chunks: those that are there are skipped, and none is
+    removed; after pages have changed, index into a new folder. Chunks that cannot be read are left out, and written
+    beside the index with the reason.
 
         nyx index chunks.parquet -o index/ --model runs/demo/stage2
     """
@@ -61,9 +62,11 @@ def index_command(
     index.prepare()
     embedded = len(todo) - len(left_out)
     rate = embedded / max(time.monotonic() - started, 1e-9)
-    there = len(records) - len(todo)
-    words = f"{embedded} chunks embedded ({rate:.1f} chunks/s), {there} were there{see} → {output}"
-    tell(words, {"embedded": embedded, "were_there": there, "left_out": len(left_out), "output": str(output)}, as_json)
+    there, others = len(records) - len(todo), len(index.ids - {record.id for record in records})
+    kept = f", {others} that are not in {chunks} are kept (a new folder leaves them out)" if others else ""
+    words = f"{embedded} chunks embedded ({rate:.1f} chunks/s), {there} were there{kept}{see} → {output}"
+    result = {"embedded": embedded, "were_there": there, "others_kept": others, "left_out": len(left_out)}
+    tell(words, result | {"output": str(output)}, as_json)
 
 
 def _embed(

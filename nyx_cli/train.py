@@ -23,6 +23,8 @@ def train_command(
 ) -> None:
     """Train a retriever in this process, as the tiny recipe says, or another that `--config` names.
 
+    The tiny recipe is for models as small as the Almanac's own, on a CPU. For a backbone of your own there is
+    `--config train_scripts/recipes/paper/stage1.yaml` (or `stage2.yaml`), for GPUs.
     Whatever else follows changes the recipe; `nyx train stage1 -- --help` lists it. Several processes:
     `accelerate launch train_scripts/stage1.py`, with the same options.
 

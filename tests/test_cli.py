@@ -53,6 +53,10 @@ def test_ingest_index_search(pages, saved_model, tmp_path, capsys):
     run("index", chunks, "-o", index, "--model", saved_model)
     assert "0 chunks embedded" in capsys.readouterr().out.splitlines()[-1]
     assert len(Index.open(index).chunks) == 3
+    write_records(records[:2], chunks)
+    run("index", chunks, "-o", index, "--model", saved_model)
+    told = " ".join(capsys.readouterr().out.split())
+    assert "0 chunks embedded" in told and "2 were there, 1 that are not in" in told and "are kept" in told
     run("search", index, "It lives by the lagoon.", "--image", pages / "0.png", "-k", 2, "--json")
     hits = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert len(hits) == 2 and hits[0]["score"] >= hits[1]["score"] and "lives by the" in hits[0]["text"]

@@ -179,6 +179,15 @@ def test_a_model_without_a_template_is_refused(folder, tmp_path):
     assert CHAT_TEMPLATE
 
 
+def test_an_encoder_and_an_address_without_http_are_no_readers(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"is an encoder \(.*Model\), so it cannot answer"):
+        Reader.open(tmp_path)
+    for address in ("localhost:8000", "gpu-1.lab:8000/v1"):
+        with pytest.raises(ValueError, match=f"Write http://{address}"):
+            Reader.open(address)
+
+
 def test_bad_prompts_fail_alone(folder, tmp_path):
     broken = tmp_path / "broken.png"
     broken.write_bytes(colored_png()[:-40])

@@ -200,7 +200,7 @@ def test_questions_are_drawn_alike_by_the_same_seed(tmp_path):
         ([ANSWERED], "squad", "Unknown benchmark 'squad'; expected a file, or one of hotpotqa"),
         ([{"text": "a"}], "rows.jsonl", r"has rows of \['text'\]; expected the columns of one of"),
         ([ANSWERED | {"paragraphs": []}], "rows.jsonl", "bring no documents. Name a corpus"),
-        ([ANSWERED | {"answers": []}], "rows.jsonl", "no question that can be used"),
+        ([ANSWERED | {"answers": []}], "rows.jsonl", "no question that can be used; row 0.*: .*answer"),
     ],
 )
 def test_what_is_no_benchmark_is_refused_and_leaves_nothing(rows, name, message, tmp_path, monkeypatch):

@@ -216,6 +216,9 @@ def test_other_sources_are_refused(tmp_path):
         read(tmp_path / "none.txt")
     with pytest.raises(ValueError, match="holds no page"):
         read(tmp_path)
+    (tmp_path / "page.md").touch()
+    with pytest.raises(ValueError, match="page.md is a file. Name its folder"):
+        read(tmp_path / "page.md")
     pq.write_table(pa.table({"x": [1]}), tmp_path / "x.parquet")
     with pytest.raises(ValueError, match="lacks a page; it has"):
         read(tmp_path / "x.parquet")

@@ -22,6 +22,7 @@ from train_scripts.trainer import NyxTrainer, NyxTrainingArguments, Validation
 
 logger = logging.getLogger(__name__)
 
+LARGE = 10**9  # parameters that no CPU trains
 # What the official code's list of names matches in Qwen2.5-VL.
 LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "down_proj"]
 # What TRL offers, and loading a start doesn't take.
@@ -63,6 +64,7 @@ def prepare_model(
         raise ValueError("save_adapter came without an adapter to train. Say use_peft: true, or leave it out.")
     set_seed(arguments.seed)  # before an adapter draws its weights
     model = encoder = load_start(start, data, arguments, adapter.model_revision)
+    refuse_large_on_cpu(start, encoder.num_parameters(), arguments)
     if adapter.use_peft:
         model = adapted(encoder, adapter)
     if data.freeze_vision:
@@ -79,6 +81,16 @@ def refuse_not_taken(options: ModelConfig) -> None:
                 f"{name} is {value!r}, but training takes float32 weights and its own attention; `bf16: true` "
                 "computes in bfloat16. Leave it out."
             )
+
+
+def refuse_large_on_cpu(start: str, parameters: int, arguments: NyxTrainingArguments) -> None:
+    """Raise `ValueError` for a model that no CPU trains: the tiny recipes, which run unless one is named, say so."""
+    if arguments.use_cpu and parameters > LARGE:
+        raise ValueError(
+            f"{start} has {parameters / 1e9:.1f} billion parameters, but this recipe trains on the CPU (use_cpu: "
+            "true), as the tiny one does, which runs unless another is named. Name one, such as --config "
+            "train_scripts/recipes/paper/stage1.yaml."
+        )
 
 
 def adapted(encoder: Any, adapter: ModelConfig) -> Any:
