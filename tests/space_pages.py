@@ -1,9 +1,12 @@
 """What the tests of the page share: a few pages, and files as visitors bring them."""
 
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
+from library import Library, Retriever
+from nyx.index import Index
 from nyx.records import Chunk
 from tests.conftest import colored, picture, text
 
@@ -23,6 +26,11 @@ def few_chunks() -> list[Chunk]:
         [text(EVIL), picture(56, 56, 3)],
     ]
     return [Chunk(str(index), "d", f"{index}.md", content) for index, content in enumerate(contents)]
+
+
+def library_of(model: Any, chunks: list[Chunk]) -> Library:
+    vectors = model.encode_documents([chunk.content for chunk in chunks])
+    return Library(Retriever(model, "tiny"), Index.of(chunks, vectors, model_name="tiny"))
 
 
 def write_pages(folder: Path) -> list[Path]:

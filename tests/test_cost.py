@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +13,18 @@ from benchmarks.encode_case import TEXT, VISION, write_checkpoint
 from modeling_nyx import NyxModel
 from nyx_cli.main import app
 from train_scripts import collect_feedback, cost, stage1
-from train_scripts.cost import Work, activations, empty_model, gpu_hours, measured, memory, operations, size_of
+from train_scripts.cost import (
+    BATCH,
+    GRAPH_TOKENS,
+    Work,
+    activations,
+    empty_model,
+    gpu_hours,
+    measured,
+    memory,
+    operations,
+    size_of,
+)
 from train_scripts.fit import adapted
 
 COMMANDS = [
@@ -104,6 +116,8 @@ def test_a_step_of_the_backbone():
     assert operations(work) == pytest.approx(1e16, rel=0.7) and operations(work) > 1e16
     twice = Work("train", "Qwen2.5-VL-3B", items=6000, text=300, gpus=8)
     assert gpu_hours(twice) == pytest.approx(2 * gpu_hours(work))
+    beyond = Work("train", "Qwen2.5-VL-3B", items=3000, text=4 * GRAPH_TOKENS // BATCH)  # three quarters of a batch
+    assert operations(beyond) == pytest.approx(7.5 / 2 * operations(replace(beyond, kind="encode")), rel=1e-4)
     assert gpu_hours(work) == pytest.approx(6 * 3000 * 300 * size_of("Qwen2.5-VL-3B").token / (312e12 * 0.35) / 3600)
 
 

@@ -15,18 +15,14 @@ from lxml import html
 from PIL import Image
 
 import cards
-from dataset_builders.schema import QAPair
-from desk import Desk, working_examples
-from library import Library, Retriever
-from nyx.engines import ReaderError
-from nyx.index import Index
+from desk import Desk
 from nyx.reader import Prompt, Reader
 from nyx.records import Chunk
 from page import SERVED, build
 from questions import read_question
 from tabs import told_apart
 from tests.conftest import colored, picture, text
-from tests.space_pages import EVIL, SPACE, bomb, few_chunks, write_pages
+from tests.space_pages import EVIL, SPACE, bomb, few_chunks, library_of, write_pages
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +32,8 @@ def chunks() -> list[Chunk]:
 
 @pytest.fixture(scope="module")
 def desk(model, model_folder, chunks) -> Desk:
-    vectors = model.encode_documents([chunk.content for chunk in chunks])
-    library = Library(Retriever(model, "tiny"), Index.of(chunks, vectors, model_name="tiny"))
-    return Desk(library, reader=Reader.from_pretrained(model_folder), reader_name="tiny reader")
+    reader = Reader.from_pretrained(model_folder)
+    return Desk(library_of(model, chunks), reader=reader, reader_name="tiny reader")
 
 
 @pytest.fixture(scope="module")
@@ -278,58 +273,6 @@ def test_uploads_are_deleted_after_a_while(desk, tmp_path, monkeypatch):
             search(client, "May", own_pages=True)
     finally:
         page.close()
-
-
-def test_examples_are_questions_that_come_out_right(desk, chunks):
-    best = search_first(desk, "First this:")
-    answer, _ = desk.answer([text("First this:")], desk.library.search(*embedded(desk, "First this:"))[0])
-    questions = [
-        pair("wrong page", "First this:", ["absent"], [answer]),
-        pair("wrong answer", "First this:", [best], [f"not {answer}"]),
-        pair("right", "First this:", [best], [answer or "?"]),
-        pair("right", "again", [best], [answer]),
-    ]
-    chosen = working_examples(desk, questions)
-    assert [each.kind for each in chosen] == (["right"] if answer else [])
-    alone = working_examples(Desk(desk.library), questions)
-    assert [each.kind for each in alone] == ["wrong answer", "right"]
-
-
-def test_a_question_that_the_reader_cannot_read_is_no_example(desk, monkeypatch):
-    best = search_first(desk, "First this:")
-
-    def answer(self, question, documents):
-        if question == [text("again")]:
-            raise ReaderError("too long")
-        return "May", 0.0
-
-    monkeypatch.setattr(Desk, "answer", answer)
-    asked = [
-        pair("too long", "again", [search_first(desk, "again")], ["May"]),
-        pair("right", "First this:", [best], ["May"]),
-    ]
-    assert [each.kind for each in working_examples(desk, asked)] == ["right"]
-
-
-def test_any_dimension_is_searched_exactly_and_nothing_is_kept_for_it(desk):
-    index, vector = desk.library.index, desk.library.embed([text("First this:")])[0]
-    kept = dict(index._funnels)
-    other = next(dim for dim in range(3, 9) if dim not in desk.library.dims)
-    hits, _ = desk.library.search(vector, 3, other)
-    assert [hit.id for hit in hits] == [hit.id for hit in index.search(vector, 3, other, exact=True)[0]]
-    assert index._funnels == kept
-
-
-def embedded(desk: Desk, words: str) -> tuple[np.ndarray, int, int]:
-    return desk.library.embed([text(words)])[0], 3, desk.library.dims[0]
-
-
-def search_first(desk: Desk, words: str) -> str:
-    return desk.library.search(*embedded(desk, words))[0][0].id
-
-
-def pair(kind: str, words: str, gold: list[str], answers: list[str]) -> QAPair:
-    return QAPair("q", [text(words)], answers, [], None, gold, "text", kind)
 
 
 def test_the_readmes_example_runs(address, tmp_path, monkeypatch, capsys):

@@ -13,11 +13,10 @@ import yaml
 
 import app
 from desk import Desk
-from library import Library, Retriever
 from nyx.index import Index
 from nyx.models import fingerprint
 from nyx.records import Chunk, image_bytes, write_records
-from tests.space_pages import SPACE, few_chunks
+from tests.space_pages import SPACE, few_chunks, library_of
 
 
 def test_what_is_named_is_opened(model, tmp_path):
@@ -58,10 +57,7 @@ def test_a_page_without_its_pieces_says_what_to_run(tmp_path, monkeypatch, caplo
 
 @pytest.mark.parametrize("error", [ConnectionError("the server is away"), ValueError("no configuration 'qa'")])
 def test_examples_are_left_out_where_there_are_none_to_be_had(model, monkeypatch, caplog, error):
-    chunks = few_chunks()
-    vectors = model.encode_documents([chunk.content for chunk in chunks])
-    library = Library(Retriever(model, "tiny"), Index.of(chunks, vectors, model_name="tiny"))
-    monkeypatch.setattr(app, "open_desk", lambda **_: Desk(library))
+    monkeypatch.setattr(app, "open_desk", lambda **_: Desk(library_of(model, few_chunks())))
     monkeypatch.setattr(app, "working_examples", raising(error))
     page = app.make_page([])
     assert f"No examples: {error}" in caplog.text

@@ -288,12 +288,16 @@ def test_the_same_seed_draws_the_same_adapter(tmp_path):
     assert all(torch.equal(weight, drawn[1][name]) for name, weight in drawn[0].items())
 
 
-def test_a_large_model_is_not_trained_by_a_recipe_for_the_cpu(tmp_path):
+def test_a_large_model_is_not_trained_by_a_recipe_for_the_cpu(tmp_path, monkeypatch):
     data, arguments, adapter = stage1.parse(["--output_dir", str(tmp_path)], "stage1")
     with pytest.raises(ValueError, match=r"Qwen/large has 3.8 billion parameters.* --config .*paper/stage1.yaml"):
         fit.refuse_large_on_cpu("Qwen/large", 3_800_000_000, arguments)
     arguments.use_cpu = False
     fit.refuse_large_on_cpu("Qwen/large", 3_800_000_000, arguments)
+    arguments.use_cpu = True
+    monkeypatch.setattr(fit, "LARGE", 1_000_000)
+    with pytest.raises(ValueError, match="almanac_vlm has 0.0 billion parameters"):
+        prepare_model(str(TINY_VLM), data, arguments, adapter)
 
 
 def test_the_start_has_the_revision_that_is_named(tmp_path, monkeypatch):
