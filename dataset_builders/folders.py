@@ -1,6 +1,7 @@
 """Read a folder of Markdown, HTML, PDF and pictures: every file is a page, a picture that no page shows is its own."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -20,24 +21,28 @@ MAX_BYTES = 16 * 2**20
 
 def list_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     """List a folder's files of some kinds; what is hidden (`.git`, `.venv`) is no page."""
+    return [path for path in _all_files(folder) if path.suffix.lower() in suffixes]
+
+
+def _all_files(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in suffixes
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts) and path.is_file()
     )
 
 
 def read_folder(folder: Path, dropped: Dropped, fetch: Fetcher | None = None) -> Iterator[Page]:
     """Read every page below a folder, then the pictures that none of them shows.
 
-    A page's pictures are paths relative to it, and all must lie inside the folder.
+    A page's pictures are paths relative to it, and all must lie inside the folder. Of other kinds of files `dropped`
+    hears how many there are.
     """
     pages, pictures, root = list_files(folder, PAGES), list_files(folder, PICTURES), folder.resolve()
     if not pages and not pictures:
         raise ValueError(f"{folder} holds no page: expected {', '.join((*PAGES, *PICTURES))}.")
     shown: set[Path] = set()
+    _count_others(folder, dropped)
 
     def find(base: Path, target: Any) -> Path | bytes:
         picture = find_picture(target, base, root, fetch)
@@ -57,6 +62,12 @@ def read_folder(folder: Path, dropped: Dropped, fetch: Fetcher | None = None) ->
         if path.resolve() not in shown:
             source, items = _source(path, folder), [{"type": "image", "image": path}]
             yield find_pictures(items, lambda path: _inside(path, root), source, None, dropped)
+
+
+def _count_others(folder: Path, dropped: Dropped) -> None:
+    suffixes = Counter(path.suffix.lower() for path in _all_files(folder))
+    for suffix in sorted(suffixes.keys() - {*PAGES, *PICTURES}):
+        dropped(f"*{suffix}", f"{suffixes[suffix]} of a kind that isn't read")
 
 
 def _source(path: Path, folder: Path) -> str:

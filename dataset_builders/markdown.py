@@ -1,7 +1,7 @@
 """Turn Markdown, and the HTML that stands in it, into texts and pictures in reading order."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from html.parser import HTMLParser
 from typing import Any
 
@@ -18,7 +18,9 @@ HIDDEN = ("script", "style")
 
 
 def read_items(markdown: str) -> Iterator[Content]:
-    """Yield each block's items: headings, paragraphs, cells, code as texts; a picture's `image` is what it points to.
+    """Yield each block's items: headings, paragraphs, table rows (cells between bars), code as texts.
+
+    A picture's `image` is what it points to.
 
     Raises `ImportError` without markdown-it-py.
     """
@@ -29,19 +31,38 @@ def read_items(markdown: str) -> Iterator[Content]:
     parser = MarkdownIt().enable("table")
     # Nothing is rendered, so no target is dangerous; one that is refused would stay in the text as it is spelt.
     parser.validateLink = lambda url: True  # type: ignore[method-assign]
-    for block in parser.parse(FRONT_MATTER.sub("", markdown)):
-        if block.type in ("fence", "code_block"):
-            yield [{"type": "text", "text": block.content}]
-        elif block.type == "html_block":
-            reader = _Reader()
-            reader.feed(block.content)
-            yield reader.finished()
-        elif block.children:
-            yield _inline(block.children)
+    yield from map(_read, _rows(parser.parse(FRONT_MATTER.sub("", markdown))))
 
 
-def _inline(tokens: list[Any]) -> Content:
+def _rows(blocks: Iterable[Any]) -> Iterator[list[Any]]:
+    """Yield the cells of a table's row together, any other block alone."""
+    cells: list[Any] | None = None
+    for block in blocks:
+        if block.type == "tr_open":
+            cells = []
+        elif block.type == "tr_close":
+            yield cells or []
+            cells = None
+        elif cells is None:
+            yield [block]
+        else:
+            cells.append(block)
+
+
+def _read(blocks: list[Any]) -> Content:
     reader = _Reader()
+    for block in blocks:
+        if block.type in ("fence", "code_block"):
+            return [{"type": "text", "text": block.content}]
+        if block.type == "html_block":
+            reader.feed(block.content)
+        elif block.type == "inline":
+            reader.begin_cell()
+            _read_inline(reader, block.children)
+    return reader.finished()
+
+
+def _read_inline(reader: "_Reader", tokens: Iterable[Any]) -> None:
     for token in tokens:
         if token.type == "image":
             reader.picture(str(token.attrs["src"]))
@@ -49,7 +70,6 @@ def _inline(tokens: list[Any]) -> Content:
             reader.feed(token.content)
         else:
             reader.handle_data(" " if token.type in ("softbreak", "hardbreak") else token.content)
-    return reader.finished()
 
 
 class _Reader(HTMLParser):
@@ -67,6 +87,10 @@ class _Reader(HTMLParser):
             self.words += self.code
         self._end_text()
         return self.items
+
+    def begin_cell(self) -> None:
+        """Part a cell from the one before it, if a picture doesn't."""
+        self.words += " | " if self.words else ""
 
     def picture(self, target: str) -> None:
         self._end_text()

@@ -78,7 +78,7 @@ class Miner:
 
     def __init__(self, corpus: Corpus, retriever: Retriever, rule: NegativeRule) -> None:
         self.corpus, self.retriever, self.rule = corpus, retriever, rule
-        self.gold = GoldChunks(corpus.ids, [corpus.documents[chunk] for chunk in corpus.ids])
+        self.gold = GoldChunks(corpus.ids, [corpus.documents[chunk] for chunk in corpus.ids], corpus.sources)
 
     def mine(self, questions: Sequence[QAPair], counts: MiningCounts) -> Iterator[Example]:
         """Yield an example per question that has a gold chunk in the corpus, be it without any negative.

@@ -15,6 +15,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 MAX_BYTES = 256 * 2**20
@@ -26,6 +27,8 @@ MIN_SIDE = 16
 SECONDS = 120
 # The part of a page's height, above and below, where running headers and footers stand.
 MARGIN = 0.12
+# How much taller than the text a heading's letters are.
+LARGER = 1.15
 NUMBER = re.compile(r"\d+")
 # What pdfium puts for a hyphen at the end of a line.
 HYPHENS = ("\x02", "\ufffe", "\xad")
@@ -104,21 +107,27 @@ def without_running_lines(
     """Leave out headers and footers: the outermost lines of at least three pages, and of a third of all.
 
     They are compared by their words, as numbers count the pages; one without a number stays on its first page, whose
-    title it may be. `margins`: how far up each page the lower one goes, and from where on the upper.
+    title it may be, and one with another number than before wherever it is larger than the text: as "Chapter 2" is at
+    the top of its page. `margins`: how far up each page the lower one goes, and from where on the upper.
     """
     outer = [_outermost(lines, *margin) for lines, margin in zip(pages, margins, strict=True)]
+    letters = median(_height(line) for lines in pages for line in lines) if any(pages) else 0.0
     counts = Counter(words for lines in outer for words in {_words(text) for text, _ in lines})
     running = {words for words, count in counts.items() if count >= max(3, len(pages) / 3)}
-    for words in sorted(running):
-        told(f"header or footer of {counts[words]} pages: {words:.100}")
-    seen: set[str] = set()
+    seen, gone = set[str](), set[str]()
     kept = []
     for lines, edge in zip(pages, outer, strict=True):
         left_out = {
-            line for line in edge if _words(line[0]) in running and (line[0] in seen or NUMBER.search(line[0]))
+            line
+            for line in edge
+            if _words(line[0]) in running
+            and (line[0] in seen or (NUMBER.search(line[0]) and _height(line) <= LARGER * letters))
         }
         seen |= {text for text, _ in edge}
+        gone |= {_words(text) for text, _ in left_out}
         kept.append([line for line in lines if line not in left_out])
+    for words in sorted(gone):
+        told(f"header or footer of {counts[words]} pages: {words:.100}")
     return kept
 
 
@@ -132,6 +141,10 @@ def _outermost(lines: Sequence[Line], low: float, high: float) -> list[Line]:
     return footer + [line for line in lines if line[1][1] > high and line[1][3] > highest[1]]
 
 
+def _height(line: Line) -> float:
+    return line[1][3] - line[1][1]
+
+
 def _words(text: str) -> str:
     return NUMBER.sub("#", text)
 
@@ -140,7 +153,7 @@ def _is_new_paragraph(before: Box, box: Box) -> bool:
     """Tell by the letters' height and the gap between two lines; a line well above the one before begins a column."""
     height, next_height = before[3] - before[1], box[3] - box[1]
     gap = before[1] - box[3]
-    return abs(height - next_height) > 0.15 * height or not -2 * height < gap < 0.6 * height
+    return abs(height - next_height) > (LARGER - 1) * height or not -2 * height < gap < 0.6 * height
 
 
 def _lines(page: Any) -> Iterator[Line]:

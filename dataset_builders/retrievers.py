@@ -39,8 +39,8 @@ class Cosines:
     def scores(self, queries: Sequence[Content]) -> np.ndarray:
         return self._encode(queries) @ self._documents.T
 
-    def truncated(self, dim: int) -> "Cosines":
-        """Compare the first `dim` values alone."""
+    def truncated(self, dim: int | None) -> "Cosines":
+        """Compare the first `dim` values alone; None: all."""
         return Cosines(lambda queries: truncate(self._encode(queries), dim), truncate(self._documents, dim))
 
 
@@ -91,20 +91,25 @@ class SentenceEncoder:
         return text_of(content)
 
 
-def open_retriever(name: str, corpus: Corpus) -> Retriever:
-    """Make the retriever that `name` stands for (`NAMES`) ready to score a corpus.
+def open_retriever(name: str, corpus: Corpus, dim: int | None = None) -> Retriever:
+    """Make the retriever that `name` stands for (`NAMES`) ready to score a corpus, by the first `dim` values or all.
 
     A model embeds the corpus at once; for a large one make an index before, which goes on after an interruption.
-    Raises `ValueError` for an index that lacks a chunk, or a model that is no Nyx model.
+    Raises `ValueError` for an index that lacks a chunk, a model that is no Nyx model, or embeddings without `dim`
+    values.
     """
     if name == BM25_NAME:
+        if dim is not None:
+            raise ValueError(f"{name} has no embeddings to cut to {dim} values.")
         from nyx.bm25 import BM25
 
         return BM25([_words(corpus.contents([chunk])[0]) for chunk in corpus.ids])
     if (Path(name) / MANIFEST).is_file():
-        return _index(Path(name), corpus)
+        return _index(Path(name), corpus).truncated(dim)
     encoder = open_encoder(name)
-    return Cosines(encoder.encode_queries, embed(corpus, encoder.encode_documents))
+    if dim is not None:  # refused before the corpus is embedded, which takes long
+        truncate(encoder.encode_queries([[{"type": "text", "text": name}]]), dim)
+    return Cosines(encoder.encode_queries, embed(corpus, encoder.encode_documents)).truncated(dim)
 
 
 def open_encoder(name: str) -> Encoder:

@@ -66,8 +66,11 @@ def _json_rows(file: BinaryIO, path: Path, dropped: Dropped) -> Iterator[tuple[s
 
 
 def read_hub(name: str, split: str, dropped: Dropped, fetch: Fetcher | None = None) -> Iterator[Page]:
-    """Stream one split of a dataset, by its repository's name or its folder."""
-    rows = load_dataset(name, split=split, streaming=True).decode(False)
+    """Stream one split of a dataset, by its repository's name or its folder. Raises `ValueError` if it isn't there."""
+    try:
+        rows = load_dataset(name, split=split, streaming=True).decode(False)
+    except (FileNotFoundError, ConnectionError) as error:
+        raise ValueError(f"There is no folder {name} here, nor can a dataset be had by that name: {error}") from error
     if rows.column_names is not None:
         rows = rows.select_columns(_columns(rows.column_names, name))
     numbered = ((f"{name}#{number}", row) for number, row in enumerate(rows))

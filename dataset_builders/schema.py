@@ -34,7 +34,7 @@ class Document:
 
 @dataclass(frozen=True)
 class QAPair:
-    """A question and its answers; `gold_ids` are chunks, or documents where that is all one knows."""
+    """A question and its answers; `gold_ids` are chunks, or documents or sources where that is all one knows."""
 
     id: str
     question: Content

@@ -46,7 +46,7 @@ class Benchmark:
         if not questions:
             raise ValueError(f"{folder} has no questions in {split}.")
         corpus = Corpus.open(chunks)
-        gold = GoldChunks(corpus.ids, [corpus.documents[chunk] for chunk in corpus.ids])
+        gold = GoldChunks(corpus.ids, [corpus.documents[chunk] for chunk in corpus.ids], corpus.sources)
         return cls(
             facts.get("name") or folder.resolve().name,
             split,

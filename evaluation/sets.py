@@ -198,7 +198,7 @@ def _write(records: Iterable[Any], folder: Path, reasons: Sequence[str]) -> dict
             if isinstance(record, QAPair):
                 asked.append(record)
             else:
-                known.update((record.id, record.document_id))
+                known.update((record.id, record.document_id, record.source))
                 yield record
         if not asked:
             raise ValueError("; ".join(["There is no question that can be used", *reasons[:1]]) + ".")

@@ -5,7 +5,7 @@ from random import Random
 from typing import Any
 
 from dataset_builders.corpus import Corpus
-from dataset_builders.retrievers import NAMES, SENTENCE_TRANSFORMER, Cosines, Retriever, open_encoder, open_retriever
+from dataset_builders.retrievers import NAMES, SENTENCE_TRANSFORMER, Retriever, open_encoder, open_retriever
 from dataset_builders.retrievers import retriever_facts as facts
 from evaluation.apart import Apart
 from evaluation.benchmark import Benchmark
@@ -47,15 +47,11 @@ CONTROLS: dict[str, Callable[[Benchmark, int, Sequence[str]], list[str]]] = {
 def open_system(name: str, corpus: Corpus) -> Retriever:
     """Make a retriever by name (`SYSTEMS`, less the controls) ready to score a corpus."""
     model, dim = split_dim(name)
-    if model.startswith(APART):
-        retriever: Retriever = Apart(open_encoder(model.removeprefix(APART)), corpus)
-    else:
-        retriever = open_retriever(model, corpus)
-    if dim is None:
-        return retriever
-    if not isinstance(retriever, Cosines):
-        raise ValueError(f"{name}: {model} has no embeddings to cut; leave out @{dim}.")
-    return retriever.truncated(dim)
+    if not model.startswith(APART):
+        return open_retriever(model, corpus, dim)
+    if dim is not None:
+        raise ValueError(f"{name}: scores are fused of whole embeddings; leave out @{dim}.")
+    return Apart(open_encoder(model.removeprefix(APART)), corpus)
 
 
 def split_dim(name: str) -> tuple[str, int | None]:

@@ -24,7 +24,7 @@ def summarise(found: Sequence[Records]) -> list[dict[str, Any]]:
     """Return a table for each benchmark, reader and setting: what all of it was, and a row a system, in their order.
 
     A row has means by the names of scores, `interval` of each, `by_kind` and `unanswered`; `comparisons` are with the
-    first system, of every score that both have.
+    first system, of every score that both have. `without_gold` counts questions that name nothing of the corpus.
     """
     tables: dict[str, list[Records]] = defaultdict(list)
     for records in found:
@@ -39,6 +39,7 @@ def _table(together: Sequence[Records]) -> dict[str, Any]:
     return {
         **about,
         "questions": len(first.rows),
+        "without_gold": sum(not row.gold for row in first.rows),
         "retrievers": [_row(records) for records in together],
         "comparisons": [each for other in others for each in _comparisons(first, other)],
     }
@@ -97,8 +98,14 @@ def main_score(table: dict[str, Any]) -> str:
 
 
 def told(table: dict[str, Any]) -> list[str]:
-    """Return the comparisons by the main score as sentences."""
-    return [each["words"] for each in table["comparisons"] if each["score"] == main_score(table)]
+    """Say how many questions retrieval is not scored by, and the comparisons by the main score."""
+    lacking = table["without_gold"]
+    unscored = (
+        f"{lacking} of {table['questions']} questions name no gold document of the corpus: no Recall, MRR or nDCG"
+    )
+    return [unscored] * bool(lacking) + [
+        each["words"] for each in table["comparisons"] if each["score"] == main_score(table)
+    ]
 
 
 def title(table: dict[str, Any]) -> str:

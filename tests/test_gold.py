@@ -1,4 +1,4 @@
-"""Gold are the chunks that a question names, and all chunks of documents that it names."""
+"""Gold are the chunks that a question names, and all chunks of documents and sources that it names."""
 
 import pytest
 
@@ -6,8 +6,8 @@ from dataset_builders.gold import GoldChunks
 from dataset_builders.schema import QAPair
 from tests.conftest import text
 
-PLACES = [("1", "a"), ("2", "b"), ("3", "a"), ("4", "c"), ("c", "d")]
-GOLD = GoldChunks([name for name, _ in PLACES], [document for _, document in PLACES])
+PLACES = [("1", "a", "a.md"), ("2", "b", "b.md"), ("3", "a", "a.md"), ("4", "c", "a"), ("c", "d", "d.md")]
+GOLD = GoldChunks(*zip(*PLACES, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -17,8 +17,10 @@ GOLD = GoldChunks([name for name, _ in PLACES], [document for _, document in PLA
         (["3", "1"], [2, 0], [2, 0]),
         (["a"], [], [0, 2]),
         (["a", "2"], [1], [1, 0, 2]),
-        # A chunk's name goes before a document's.
+        (["a", "1", "a.md"], [0], [0, 2]),
+        # A chunk's name goes before a document's, and that before a source's ("a" is one, too).
         (["c"], [4], [4]),
+        (["a.md", "b"], [], [0, 2, 1]),
         (["nowhere"], [], []),
         ([], [], []),
     ],

@@ -16,7 +16,11 @@ def image(target):
         ("# One\n\ntwo *three*\nfour", [text("One"), text("two three four")]),
         ("a ![x](b.png) c", [text("a"), image("b.png"), text("c")]),
         ("```\na\n  b\n```", [text("a\n  b\n")]),
-        ("|a|b|\n|---|---|\n|c|![x](d.png)|", [text("a"), text("b"), text("c"), image("d.png")]),
+        ("|a|b|\n|---|---|\n|c|![x](d.png)|", [text("a | b"), text("c |"), image("d.png")]),
+        (
+            "|a|b|\n|---|---|\n|*c*||\n|||\n|![x](d.png)|e|\n\nf",
+            [*map(text, ("a | b", "c |")), image("d.png"), *map(text, "ef")],
+        ),
         ("<p>a <i>b</i></p>\n<p>c</p>", [text("a b"), text("c")]),
         ("<ul><li>a<li>b<br>c &amp; d</ul>", [text("a"), text("b c & d")]),
         ("a<br>b <b>c</b>d <img src=e.png> f", [text("a b cd"), image("e.png"), text("f")]),

@@ -151,6 +151,23 @@ def test_running_headers_and_footers_are_left_out(tmp_path):
     ]
 
 
+def test_a_numbered_heading_atop_its_page_stays(tmp_path):
+    pdf = FPDF()
+    for number in range(1, 5):
+        pdf.add_page()
+        pdf.set_font("Helvetica", size=16)
+        pdf.cell(text=f"Chapter {number}", new_x="LMARGIN", new_y="NEXT")
+        pdf.ln(10)
+        pdf.set_font("Helvetica", size=12)
+        pdf.cell(text="Moths fly by night.", new_x="LMARGIN", new_y="NEXT")
+        pdf.set_y(-15)
+        pdf.cell(text=f"Page {number}")
+    pdf.output(tmp_path / "a.pdf")
+    items, told = read(tmp_path / "a.pdf")
+    assert told == ["header or footer of 4 pages: Page #"]
+    assert shown(items) == [line for number in range(1, 5) for line in (f"Chapter {number}", "Moths fly by night.")]
+
+
 def test_few_pages_have_no_running_header(tmp_path):
     pdf = Book()
     for _ in range(2):

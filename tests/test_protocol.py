@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from dataset_builders import retrievers
 from dataset_builders.almanac import TINY_VLM, build
 from dataset_builders.schema import Chunk, QAPair, write_records
 from evaluation.benchmark import Benchmark
@@ -183,7 +184,7 @@ def test_an_answer_that_does_not_come_is_wrong_and_told(benchmark, tmp_path):
     assert table["retrievers"][0]["unanswered"] == 1
 
 
-def test_prefixes_and_parts_score_as_by_hand(benchmark, model, tmp_path):
+def test_prefixes_and_parts_score_as_by_hand(benchmark, model, tmp_path, monkeypatch):
     model.save_pretrained(tmp_path / "encoder")
     model = load_encoder(tmp_path / "encoder")  # in the precision that systems have here
     queries = [question.question for question in QUESTIONS]
@@ -197,8 +198,13 @@ def test_prefixes_and_parts_score_as_by_hand(benchmark, model, tmp_path):
         assert apart[0, place] == pytest.approx(sum((parts @ each).max() for each in (words, shown)), abs=1e-4)
     assert system_facts(f"apart:{tmp_path}/encoder")["retriever"] == "apart:encoder"
     assert system_facts(f"{tmp_path}/encoder@16")["retriever"] == "encoder@16"
-    with pytest.raises(ValueError, match="has no embeddings to cut; leave out @3"):
+    with pytest.raises(ValueError, match="has no embeddings to cut to 3 values"):
         open_system("bm25@3", benchmark.corpus)
+    with pytest.raises(ValueError, match="fused of whole embeddings; leave out @16"):
+        open_system(f"apart:{tmp_path}/encoder@16", benchmark.corpus)
+    monkeypatch.setattr(retrievers, "embed", None)
+    with pytest.raises(ValueError, match="expected 1 to"):
+        open_system(f"{tmp_path}/encoder@9999", benchmark.corpus)
 
 
 def test_tables_have_means_intervals_and_comparisons(benchmark, tmp_path):
@@ -211,7 +217,8 @@ def test_tables_have_means_intervals_and_comparisons(benchmark, tmp_path):
         assert first["interval"][name][0] <= first[name] <= first["interval"][name][1]
     assert "recall@1" not in second and second["accuracy"] == 1
     assert {each["score"] for each in table["comparisons"]} == {"em", "f1", "accuracy"}
-    (sentence,) = told(table)
+    unscored, sentence = told(table)
+    assert unscored.startswith("1 of 3 questions name no gold document")
     assert sentence.startswith("bm25 against none: no difference shown in accuracy; +0.0 points")
     assert len(summarise([*found, run(benchmark, tmp_path / "out", words=3, readers={"r": reader()})])) == 2
 
@@ -244,7 +251,7 @@ def test_retrievers_of_one_name_are_told_apart_by_their_revisions(benchmark, tmp
     assert {(each["first"], each["second"]) for each in table["comparisons"]} == {
         (names[0], name) for name in names[1:]
     }
-    assert told(table)[0].startswith(f"{names[0]} against {names[1]}:")
+    assert told(table)[1].startswith(f"{names[0]} against {names[1]}:")
 
 
 def test_a_folder_without_questions_is_named(tmp_path):

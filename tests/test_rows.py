@@ -3,6 +3,7 @@
 import base64
 import json
 
+import huggingface_hub
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -112,6 +113,13 @@ def obelics(tmp_path):
     (tmp_path / "data").mkdir()
     pq.write_table(pa.table(rows), tmp_path / "data" / "train-00000-of-00001.parquet")
     return tmp_path
+
+
+def test_a_name_that_is_neither_folder_nor_dataset_is_said_to_be(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ValueError, match="There is no folder docs/pages here, nor can a dataset be had by that name"):
+        read(read_hub, "docs/pages", "train")
 
 
 def test_a_dataset_is_streamed(obelics):

@@ -63,7 +63,7 @@ def test_markdown(folder):
     (page,) = documents
     shown = [item["text"] if item["type"] == "text" else "PICTURE" for item in page.content]
     before = ["Night moths", "A first line and a second.", "PICTURE", "After the picture."]
-    assert shown == [*before, "place", "month", "marsh", "May", "PICTURE"]
+    assert shown == [*before, "place | month", "marsh | May", "PICTURE"]
     assert page.source == "a.md" and count_pages(folder) == 3
     assert [reason.split(":")[0] for _, reason in left_out] == [
         "remote picture not fetched",
@@ -241,6 +241,13 @@ def test_a_folder_mixes_pages(mixed):
     assert [page.source for page in documents] == ["a.md", "b.html", "c.PDF", "img/lone.png"]
     shown = [[item["text"] if item["type"] == "text" else "PICTURE" for item in page.content] for page in documents]
     assert shown[1:] == [["Moths", "By night", "PICTURE", "they fly."], ["Printed moths"], ["PICTURE"]]
+
+
+def test_files_of_other_kinds_are_counted(mixed):
+    for name in ("notes.txt", "img/more.TXT", "LICENSE", ".hidden.txt"):
+        (mixed / name).touch()
+    left_out = read(mixed)[1]
+    assert ("*.txt", "2 of a kind that isn't read") in left_out and ("*", "1 of a kind that isn't read") in left_out
 
 
 def test_one_bad_page_stops_no_other(mixed, monkeypatch):

@@ -233,7 +233,9 @@ class NyxTrainer(Trainer):
         if validation is None:
             raise ValueError("There is nothing to evaluate on: the trainer was made without `validation`.")
         chunks = validation.chunks
-        gold = GoldChunks([chunk.id for chunk in chunks], [chunk.document_id for chunk in chunks])
+        gold = GoldChunks(
+            [chunk.id for chunk in chunks], [chunk.document_id for chunk in chunks], [chunk.source for chunk in chunks]
+        )
         golds = [{chunks[place].id for place in gold.all(question)} for question in validation.questions]
         found = retrieval_scores(self.rankings(validation), golds)
         scores = {f"{metric_key_prefix}_{name}": value for name, value in found.items()}
