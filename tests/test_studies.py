@@ -21,7 +21,8 @@ from nyx.local_engine import LocalEngine
 from nyx.models import load_encoder
 from tests.conftest import picture, text
 
-NAMES = sorted(path.stem for path in RESULTS.parents[1].glob("studies/*.py") if path.stem not in ("__init__", "study"))
+SHARED = ("__init__", "study", "world")
+NAMES = sorted(path.stem for path in RESULTS.parents[1].glob("studies/*.py") if path.stem not in SHARED)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from transformers import AutoConfig, Qwen2_5_VLForConditionalGeneration, Qwen3VLConfig, Qwen3VLModel
 
-from benchmarks.studies.study import Measured, Study, World
+from benchmarks.studies.study import Measured, Study
+from benchmarks.studies.world import World
 from dataset_builders.almanac import TINY_VLM
 from modeling_nyx import NyxProcessor
 from nyx.ranking import top

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.studies.study import LAST, Measured, Study, World
+from benchmarks.studies.study import Measured, Study
+from benchmarks.studies.world import LAST, World
 from nyx.ranking import top
 from train_scripts import stage1
 from train_scripts.scoring import DEPTH

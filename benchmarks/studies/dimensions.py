@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measure import interleaved
-from benchmarks.studies.study import Measured, Outcomes, Study, World
+from benchmarks.studies.study import Measured, Study
+from benchmarks.studies.world import Outcomes, World
 from nyx.ranking import top, top_by_dim
 from train_scripts.scoring import DEPTH
 

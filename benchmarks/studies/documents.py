@@ -9,7 +9,8 @@ asked for what it never saw.
 from statistics import median
 from typing import Any
 
-from benchmarks.studies.study import Measured, Study, World
+from benchmarks.studies.study import Measured, Study
+from benchmarks.studies.world import World
 from nyx.bm25 import BM25
 from nyx.ranking import top
 from nyx.reader import Prompt

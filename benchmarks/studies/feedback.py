@@ -7,7 +7,8 @@ other on labels that no reader gave.
 """
 
 from benchmarks.almanac import RETRIEVERS
-from benchmarks.studies.study import Measured, Study, World
+from benchmarks.studies.study import Measured, Study
+from benchmarks.studies.world import World
 from nyx.ranking import top
 from train_scripts.scoring import DEPTH, order_wins
 

@@ -8,7 +8,8 @@ from what a page happens to share.
 
 from typing import Any
 
-from benchmarks.studies.study import Measured, Study, World
+from benchmarks.studies.study import Measured, Study
+from benchmarks.studies.world import World
 from evaluation.statistics import interval
 from nyx.bm25 import BM25
 from nyx.metrics import mean

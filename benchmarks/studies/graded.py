@@ -16,7 +16,8 @@ from typing import Any
 import torch
 
 from benchmarks.studies.rule import collect
-from benchmarks.studies.study import SHORT, Measured, Study, World
+from benchmarks.studies.study import Measured, Study
+from benchmarks.studies.world import SHORT, World
 from dataset_builders.schema import Preference, QAPair, read_records, write_records
 from modeling_nyx.content_nyx import Content
 from nyx.local_engine import LocalEngine, groups

@@ -16,7 +16,8 @@ from typing import Any
 import torch
 
 from benchmarks.measure import interleaved
-from benchmarks.studies.study import DRY_WORLD, LAST, Measured, Study, World
+from benchmarks.studies.study import Measured, Study
+from benchmarks.studies.world import DRY_WORLD, LAST, World
 from dataset_builders.almanac import SPECIES, TINY_VLM, TRIPLETS, build
 from dataset_builders.almanac_kinds import LARGE_MOTHS
 from modeling_nyx.content_nyx import Content

@@ -6,7 +6,8 @@ Divide and conquer is the same network, trained on the same examples for as many
 The controls say what the reader makes of a gold document, of a random one, and of none.
 """
 
-from benchmarks.studies.study import Measured, Study, World
+from benchmarks.studies.study import Measured, Study
+from benchmarks.studies.world import World
 from evaluation.apart import apart_scores
 from nyx.bm25 import BM25
 from nyx.models import load_encoder

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.studies.rule import collect
-from benchmarks.studies.study import DRY_WORLD, SHORT, Measured, Outcomes, Study, World, reader_of
+from benchmarks.studies.study import Measured, Study
+from benchmarks.studies.world import DRY_WORLD, SHORT, Outcomes, World, reader_of
 from dataset_builders.almanac import SPECIES, TINY_VLM
 from dataset_builders.almanac_guide import field_guide
 from dataset_builders.almanac_kinds import MINERALS

@@ -12,7 +12,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from benchmarks.studies.study import SHORT, Measured, Outcomes, Study, World, reader_of
+from benchmarks.studies.study import Measured, Study
+from benchmarks.studies.world import SHORT, Outcomes, World, reader_of
 from dataset_builders.almanac import TINY_VLM
 from dataset_builders.schema import QAPair, read_records, write_records
 from nyx.ranking import top

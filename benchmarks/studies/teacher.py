@@ -13,7 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 
-from benchmarks.studies.study import SHORT, Measured, Outcomes, Study, World
+from benchmarks.studies.study import Measured, Study
+from benchmarks.studies.world import SHORT, Outcomes, World
 from dataset_builders.almanac_kinds import MOTHS
 from dataset_builders.schema import Example, QAPair, read_records, write_records
 from modeling_nyx.content_nyx import Content
