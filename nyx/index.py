@@ -8,7 +8,7 @@ them in memory and never kept.
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -70,7 +70,7 @@ class Index:
     def __init__(self, folder: Path, chunks: list[Chunk], vectors: np.ndarray, model_name: str, revision: str) -> None:
         self.folder, self.chunks, self.vectors = folder, chunks, vectors
         self.model_name, self.revision = model_name, revision
-        # Which save of the folder this index is, 0 before the first; and whether chunks came since.
+        # Which save of the folder this index is, 0 before the first; and whether chunks came or went since.
         self.generation, self._unsaved = 0, True
         # How to search by whole embeddings, once measured; and what searches by the first so many values of them.
         self.plan: Plan | None = None
@@ -164,6 +164,21 @@ class Index:
             self._funnels.clear()
         return len(new)
 
+    def remove(self, ids: Collection[str]) -> int:
+        """Remove chunks by their ids, and return how many there were; `save` keeps that.
+
+        The vectors left are copied into memory. Raises `ValueError` if no chunk would be left.
+        """
+        kept = [position for position, chunk in enumerate(self.chunks) if chunk.id not in ids]
+        if not kept:
+            raise ValueError(f"Nothing would be left of {len(self.chunks)} chunks. Remove the index's folder instead.")
+        gone = len(self.chunks) - len(kept)
+        if gone:
+            self._unsaved, self.plan = True, None
+            self.chunks, self.vectors = [self.chunks[position] for position in kept], self.vectors[kept]
+            self._funnels.clear()
+        return gone
+
     @property
     def ids(self) -> set[str]:
         return {chunk.id for chunk in self.chunks}
@@ -171,8 +186,8 @@ class Index:
     def save(self) -> None:
         """Write the next generation of the files, then the manifest, then remove the last generation.
 
-        Does nothing if no chunk came since the last save. Raises `ValueError` if the folder changed meanwhile; a
-        failure leaves it as it was.
+        Does nothing if no chunk came or went since the last save. Raises `ValueError` if the folder changed meanwhile;
+        a failure leaves it as it was.
         """
         if not self._unsaved:
             return
@@ -238,7 +253,7 @@ class Index:
         if found != self.generation:
             raise ValueError(
                 f"{self.folder} was saved by another run since it was opened here (generation {found}; expected "
-                f"{self.generation}). Nothing was written: open it again, and add what it lacks."
+                f"{self.generation}). Nothing was written: open it again, and change that."
             )
         return saved
 

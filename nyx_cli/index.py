@@ -24,15 +24,18 @@ def index_command(
     batch_tokens: Annotated[
         int | None, typer.Option(help="tokens encoded at once; else what suits the device")
     ] = None,
+    prune: Annotated[bool, typer.Option("--prune", help="remove chunks of the index that CHUNKS lacks")] = False,
     as_json: Json = False,
 ) -> None:
     """Embed chunks, and keep them with their vectors.
 
-    Run it again to go on after an interruption, or to add new chunks: those that are there are skipped, and none is
-    removed; after pages have changed, index into a new folder. Chunks that cannot be read are left out, and written
-    beside the index with the reason.
+    Run it again to go on after an interruption, or after pages have changed: chunks that are there are skipped, and
+    with --prune those that pages lack by now are removed. Chunks that cannot be read are left out, and written beside
+    the index with the reason.
 
         nyx index chunks.parquet -o index/ --model runs/demo/stage2
+
+        nyx index chunks.parquet -o index/ --model runs/demo/stage2 --prune
     """
     beside = output.resolve().with_name(f"{output.resolve().name}.dropped.jsonl")
     if output.exists() and not output.is_dir():
@@ -58,15 +61,18 @@ def index_command(
     see = f", {len(left_out)} left out, see {beside}" if left_out else ""
     if index is None:
         raise ValueError(f"{chunks} holds no chunks to index{see}.")
+    others = index.ids - {record.id for record in records}
+    if prune and others:
+        index.remove(others)
     index.save()
     index.prepare()
     embedded = len(todo) - len(left_out)
     rate = embedded / max(time.monotonic() - started, 1e-9)
-    there, others = len(records) - len(todo), len(index.ids - {record.id for record in records})
-    kept = f", {others} that are not in {chunks} are kept (a new folder leaves them out)" if others else ""
-    words = f"{embedded} chunks embedded ({rate:.1f} chunks/s), {there} were there{kept}{see} → {output}"
-    result = {"embedded": embedded, "were_there": there, "others_kept": others, "left_out": len(left_out)}
-    tell(words, result | {"output": str(output)}, as_json)
+    there, became = len(records) - len(todo), "removed" if prune else "kept (--prune removes them)"
+    told = f", {len(others)} that are not in {chunks} {became}" if others else ""
+    words = f"{embedded} chunks embedded ({rate:.1f} chunks/s), {there} were there{told}{see} → {output}"
+    result = {"embedded": embedded, "were_there": there, "others": len(others), "pruned": prune}
+    tell(words, result | {"left_out": len(left_out), "output": str(output)}, as_json)
 
 
 def _embed(

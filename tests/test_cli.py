@@ -56,7 +56,11 @@ def test_ingest_index_search(pages, saved_model, tmp_path, capsys):
     write_records(records[:2], chunks)
     run("index", chunks, "-o", index, "--model", saved_model)
     told = " ".join(capsys.readouterr().out.split())
-    assert "0 chunks embedded" in told and "2 were there, 1 that are not in" in told and "are kept" in told
+    assert "0 chunks embedded" in told and "2 were there, 1 that are not in" in told and "kept (--prune" in told
+    assert len(Index.open(index).chunks) == 3
+    run("index", chunks, "-o", index, "--model", saved_model, "--prune")
+    assert "1 that are not in" in (told := " ".join(capsys.readouterr().out.split())) and "removed" in told
+    assert [chunk.id for chunk in Index.open(index).chunks] == [record.id for record in records[:2]]
     run("search", index, "It lives by the lagoon.", "--image", pages / "0.png", "-k", 2, "--json")
     hits = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert len(hits) == 2 and hits[0]["score"] >= hits[1]["score"] and "lives by the" in hits[0]["text"]

@@ -70,6 +70,21 @@ def test_adding_keeps_known_ids_once(index):
     ]
 
 
+def test_removing_equals_never_having_added(index, tmp_path):
+    gone = {str(i) for i in range(0, 30, 3)}
+    assert index.remove(gone | {"nowhere"}) == 10 and index.remove(gone) == 0
+    index.save()
+    again, left = Index.open(index.folder), [i for i in range(30) if i % 3]
+    new = Index.create(tmp_path / "new", [chunks(30)[i] for i in left], unit(30)[left], model_name="m")
+    assert again.chunks == new.chunks and np.array_equal(again.vectors, new.vectors)
+    assert again.search(unit(4, seed=3), 5) == index.search(unit(4, seed=3), 5) == new.search(unit(4, seed=3), 5)
+    assert again.add(chunks(30), unit(30)) == 10
+    with pytest.raises(ValueError, match="Nothing would be left of 20 chunks"):
+        index.remove(index.ids)
+    index.save()
+    assert len(Index.open(index.folder).chunks) == 20
+
+
 @pytest.mark.parametrize("crash_in", ["save_file", "write_records", "_checksum"])
 def test_a_crash_while_saving_leaves_the_old_index(index, monkeypatch, crash_in):
     index.add(chunks(5, start=30), unit(5, seed=2))
