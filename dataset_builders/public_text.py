@@ -104,16 +104,18 @@ def bamboogle(row: Row) -> list[Record]:
 def answered(row: Row) -> list[Record]:
     """Read a question with its answers, and, where there are any, the paragraphs that it came with.
 
-    `question`, `answers`, and, where there are such columns, `id`, `type` (the kind), `paragraphs` (`title`, `text`,
-    `is_gold`).
+    `question` (a text, or a content list), `answers`, and, where there are such columns, `id`, `type` (the kind),
+    `options`, `gold_ids` (chunks, documents or sources of a corpus), `paragraphs` (`title`, `text`, `is_gold`).
     """
     paragraphs = row.get("paragraphs") or ()
     chunks = [passage(each["title"], each["text"]) for each in paragraphs]
     gold = [chunk.id for chunk, each in zip(chunks, paragraphs, strict=True) if each["is_gold"]]
-    if isinstance(row["answers"], str):
-        raise ValueError(f"answers is a text, {row['answers']!r:.50}; expected a list")
-    name, kind = row.get("id") or "", row.get("type") or ""
-    return [*chunks, asked(to_content(row["question"]), row["answers"], gold, name=name, kind=kind)]
+    for column in ("answers", "gold_ids", "options"):
+        if isinstance(row.get(column), str):
+            raise ValueError(f"{column} is a text, {row[column]!r:.50}; expected a list")
+    gold += row.get("gold_ids") or ()
+    name, kind, options = row.get("id") or "", row.get("type") or "", row.get("options") or ()
+    return [*chunks, asked(to_content(row["question"]), row["answers"], gold, name=name, kind=kind, options=options)]
 
 
 def human_question(row: Row) -> list[Record]:

@@ -29,9 +29,14 @@ def benchmark_command(
     The corpus is what the questions bring: their paragraphs, a set's texts, tables and pictures, or lectures and
     solved examples. Rows are streamed from the Hub. What is left out is written beside the records, with its reason.
 
+    A file of one's own has a row a question: `question`, `answers` (a list) and, where they are known, `gold_ids`: the
+    chunks, documents or sources (`guide/moths.md`) of the corpus that answer it; also `options`, `id`, `type`.
+
         nyx benchmark musique -o runs/musique
 
         nyx benchmark hotpotqa --source hotpot.jsonl -o runs/hotpotqa --questions 100
+
+        nyx benchmark questions.jsonl --corpus chunks.parquet -o runs/ours
 
         nyx benchmark qa.parquet --corpus runs/demo/nyxqa/corpus/test.parquet -o runs/own
     """

@@ -113,6 +113,7 @@ def world(tmp_path_factory) -> Path:
         (folder / name).symlink_to(ROOT / name)
     (folder / "hotpot.jsonl").write_text(json.dumps(HOTPOT) + "\n")
     pq.write_table(pa.Table.from_pylist([HUMAN]), folder / "qa.parquet")
+    (folder / "questions.jsonl").write_text(json.dumps({"question": "Where?", "answers": ["moor"]}) + "\n")
     pq.write_table(pa.table({"texts": [["A moth.", None]], "images": [[None, None]]}), folder / "obelics.parquet")
     return folder
 

@@ -13,7 +13,7 @@ from evaluation.benchmark import Benchmark
 from evaluation.scorers import score
 from evaluation.sets import BENCHMARKS, build, sample
 from modeling_nyx.content_nyx import text_of
-from tests.conftest import colored
+from tests.conftest import colored, picture, text
 from tests.public_rows import (
     BAMBOOGLE,
     HOTPOT,
@@ -173,6 +173,30 @@ def test_a_corpus_of_ones_own(tmp_path):
     assert facts["scorer"] == "squad" and facts["questions_without_gold"] == 1
 
 
+def test_gold_of_ones_own_is_named_by_chunk_document_or_source(tmp_path):
+    chunks = [
+        Chunk(f"c{number}", f"d{number}", f"guide/{number}.md", [text(f"Page {number}.")]) for number in range(3)
+    ]
+    write_records(chunks, tmp_path / "chunks.parquet")
+    rows = [
+        {"question": "Which page?", "answers": ["a"], "gold_ids": [name]} for name in ("c0", "d1", "guide/2.md", "x")
+    ]
+    own = lines(tmp_path / "own.jsonl", rows)
+    facts = build(str(own), tmp_path / "out", fail, corpus=tmp_path / "chunks.parquet")
+    assert facts["questions_without_gold"] == 1
+    assert Benchmark.open(tmp_path / "out").gold == [["c0"], ["c1"], ["c2"], []]
+
+
+def test_a_datasets_own_questions_are_a_file_of_questions(tmp_path):
+    pairs = [QAPair("1", [text("Who?"), picture(40, 40, 1)], ["Ada"], ["Ada", "Bo"], 0, ["c"], "mixed", "person")]
+    write_records(pairs, tmp_path / "qa.parquet")
+    write_records([Chunk("c", "d", "s", [text("Ada.")])], tmp_path / "chunks.parquet")
+    build(str(tmp_path / "qa.parquet"), tmp_path / "out", fail, corpus=tmp_path / "chunks.parquet")
+    (question,), _, _ = read(tmp_path / "out")
+    assert (question.options, question.correct_option, question.gold_ids) == (["Ada", "Bo"], 0, ["c"])
+    assert [item["type"] for item in question.question] == ["text", "image"] and question.modality == "mixed"
+
+
 def test_questions_are_drawn_alike_by_the_same_seed(tmp_path):
     question = next(record for record in PUBLIC_SETS["bamboogle"].records(BAMBOOGLE))
     groups = [[replace(question, id=str(number))] for number in range(50)]
@@ -201,6 +225,7 @@ def test_questions_are_drawn_alike_by_the_same_seed(tmp_path):
         ([{"text": "a"}], "rows.jsonl", r"has rows of \['text'\]; expected the columns of one of"),
         ([ANSWERED | {"paragraphs": []}], "rows.jsonl", "bring no documents. Name a corpus"),
         ([ANSWERED | {"answers": []}], "rows.jsonl", "no question that can be used; row 0.*: .*answer"),
+        ([ANSWERED | {"gold_ids": "c0"}], "rows.jsonl", "gold_ids is a text, 'c0'; expected a list"),
     ],
 )
 def test_what_is_no_benchmark_is_refused_and_leaves_nothing(rows, name, message, tmp_path, monkeypatch):
