@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+TESTABLE := $(VENV)/.testable
 CONSTRAINTS := constraints.txt
-EXTRAS := cpu,data,train,space,mteb,dev
+EXTRAS := cpu,data,train,space
 # Small models are fastest on one thread; two threads that wait actively slow each other down.
 export OMP_NUM_THREADS ?= 1
 
@@ -15,7 +16,7 @@ demo: $(INSTALLED)  ## Train, align, index and ask, on the Almanac: one table at
 
 test: lint pytest  ## Lint, types, and all tests, offline
 
-pytest: $(INSTALLED)
+pytest: $(TESTABLE)
 	HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS)
 
 test-floor:  ## All tests with the oldest versions that setup.cfg allows, in an environment of their own
@@ -34,14 +35,14 @@ build/constraints-full.txt: constraints.txt
 	mkdir -p build
 	sed 's/^torch==.*/torch==2.14.1\ntorchvision==0.29.1/' $< > $@
 
-test-browser: $(INSTALLED)  ## The page in headless Chromium; screenshots in runs/screenshots
+test-browser: $(TESTABLE)  ## The page in headless Chromium; screenshots in runs/screenshots
 	@command -v chromium > /dev/null || { test "$$(id -u)" = 0 && apt-get update -qq && \
 	  apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; } || \
 	  { echo "This needs Chromium: apt-get install chromium fonts-dejavu-core"; exit 1; }
-	$(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) -e ".[$(EXTRAS),browser]"
+	$(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) -e ".[browser]"
 	HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 $(BIN)/python -m pytest -m browser tests/test_browser.py
 
-lint: $(INSTALLED)
+lint: $(TESTABLE)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -73,7 +74,11 @@ $(INSTALLED): setup.cfg pyproject.toml $(CONSTRAINTS)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) torch
 	$(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) -e ".[$(EXTRAS)]"
-	touch $(INSTALLED)
+	touch $@
+
+$(TESTABLE): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) -e ".[$(EXTRAS),mteb,dev]"
+	touch $@
 
 clean:  ## Remove what the demo made; the environment stays
 	rm -rf runs

@@ -36,11 +36,11 @@ QUESTIONS = {"fact": 2, "look": 1, "picture fact": 1, "picture name": 1}
 # given five times the questions and three times the steps either.
 TRIPLET_KINDS = {
     "fact": 2.0,
-    "look": 2.0,
+    "look": 1.0,
     "picture fact": 4.0,
     "picture name": 2.0,
     "order": 5.0,
-    "plate": 4.0,
+    "plate": 5.0,
     "quote": 4.0,
 }
 
