@@ -6,6 +6,8 @@ INSTALLED := $(VENV)/.installed
 TESTABLE := $(VENV)/.testable
 CONSTRAINTS := constraints.txt
 EXTRAS := cpu,data,train,space
+# To compile all that comes takes half a minute; what is imported is compiled then.
+PIP = $(BIN)/python -m pip install --quiet --no-compile -c $(CONSTRAINTS)
 # Small models are fastest on one thread; two threads that wait actively slow each other down.
 export OMP_NUM_THREADS ?= 1
 
@@ -39,7 +41,7 @@ test-browser: $(TESTABLE)  ## The page in headless Chromium; screenshots in runs
 	@command -v chromium > /dev/null || { test "$$(id -u)" = 0 && apt-get update -qq && \
 	  apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; } || \
 	  { echo "This needs Chromium: apt-get install chromium fonts-dejavu-core"; exit 1; }
-	$(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) -e ".[browser]"
+	$(PIP) -e ".[browser]"
 	HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 $(BIN)/python -m pytest -m browser tests/test_browser.py
 
 lint: $(TESTABLE)
@@ -72,12 +74,12 @@ reader: $(INSTALLED)  ## The tiny VLM itself: about forty minutes on two cores
 $(INSTALLED): setup.cfg pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) torch
-	$(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) -e ".[$(EXTRAS)]"
+	$(PIP) torch
+	$(PIP) -e ".[$(EXTRAS)]"
 	touch $@
 
 $(TESTABLE): $(INSTALLED)
-	$(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) -e ".[$(EXTRAS),mteb,dev]"
+	$(PIP) -e ".[$(EXTRAS),mteb,dev]"
 	touch $@
 
 clean:  ## Remove what the demo made; the environment stays
