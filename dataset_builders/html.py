@@ -1,5 +1,6 @@
 """Turn an HTML page into texts and pictures in reading order; navigation, scripts, footers are left out."""
 
+import re
 from contextlib import suppress
 from typing import Any
 
@@ -14,6 +15,9 @@ NAMES = ("nav", "navbar", "navigation", "sidebar", "footer")
 # In a table's cell these end no text: a row is one.
 IN_CELL = ("p", "div", "br")
 MAX_DEPTH = 512
+CHARSET = re.compile(rb"charset\s*=\s*[\"']?\s*([\w-]+)", re.IGNORECASE)
+# What browsers read as Windows', which has letters where these have control characters.
+LATIN = (b"iso-8859-1", b"latin1", b"us-ascii")
 PIECE = 64 * 1024
 
 
@@ -39,11 +43,12 @@ def read_items(data: bytes) -> Content:
 
 
 def _encoding(data: bytes) -> str | None:
-    """Name UTF-8 where the bytes are UTF-8; otherwise the page has to say, as browsers have it."""
+    """Name UTF-8 where the bytes are UTF-8; otherwise the page has to say, or it is Windows', as browsers have it."""
     try:
         data.decode("utf-8")
     except UnicodeDecodeError:
-        return None
+        said = CHARSET.search(data[:PIECE])
+        return None if said and said[1].lower() not in LATIN else "windows-1252"
     return "utf-8"
 
 

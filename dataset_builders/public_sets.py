@@ -88,7 +88,6 @@ def read_rows(public: PublicSet, split: str, source: str = "", config: str = "")
             raise ValueError(
                 f"{source or 'The source'} lacks {', '.join(missing)}. Name the folder of the set's files."
             )
-        # Not through Arrow: answers are numbers and texts in one column.
         return chain.from_iterable(map(_json_rows, paths))
     place, name = source or public.repository, config or public.config
     if not place:
@@ -97,7 +96,9 @@ def read_rows(public: PublicSet, split: str, source: str = "", config: str = "")
         kind = BUILDERS.get(Path(place).suffix)
         if kind is None:
             raise ValueError(f"{place} is none of {', '.join(BUILDERS)}.")
-        rows = load_dataset(kind, data_files=place, split="train", streaming=True)
+        if kind == "json":
+            return _json_rows(Path(place))
+        rows = load_dataset(kind, data_files=[place], split="train", streaming=True)
     else:
         rows = load_dataset(place, name, split=split, streaming=True)
     # Pictures stay bytes; rows of JSON have none, and no types before they are read.
@@ -105,12 +106,32 @@ def read_rows(public: PublicSet, split: str, source: str = "", config: str = "")
 
 
 def _json_rows(path: Path) -> Iterator[Row]:
-    if path.suffix == ".json":
-        yield from json.loads(path.read_text(encoding="utf-8"))
-        return
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        for line in file:
-            yield json.loads(line)
+    """Read a list of rows, or a row a line; through Arrow a column of numbers, texts and lists would be texts.
+
+    Raises `ValueError` for what is no JSON, or no row.
+    """
+    opened: Any = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt", encoding="utf-8-sig") as file:
+        begin = file.read(1)
+        file.seek(0)
+        rows = _parsed(file.read(), str(path)) if begin == "[" else _lines(file, path)
+        for number, row in enumerate(rows):
+            if not isinstance(row, dict):
+                raise ValueError(f"{path}, row {number} is {row!r:.50}; expected columns and their values.")
+            yield row
+
+
+def _lines(file: Iterable[str], path: Path) -> Iterator[Any]:
+    for number, line in enumerate(file, 1):
+        if line.strip():
+            yield _parsed(line, f"{path}, line {number}")
+
+
+def _parsed(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{where} is no JSON: {error}.") from error
 
 
 def records_by_row(

@@ -11,6 +11,7 @@ from PIL import Image
 from dataset_builders.schema import Chunk, QAPair, content_id
 from modeling_nyx import to_content
 from modeling_nyx.content_nyx import Content
+from modeling_nyx.images_nyx import image_size
 
 Row = Mapping[str, Any]
 Record = Chunk | QAPair
@@ -36,24 +37,31 @@ def asked(
 
     `gold` are ids of chunks or documents, each kept once. With options the first answer must be one of them.
     """
-    answers = [answer.strip() for answer in answers if answer and answer.strip()]
+    answers = [each for answer in answers if answer is not None and (each := spelled(answer))]
     if not answers:
         raise ValueError("no answer")
-    options = [option.strip() for option in options]
+    options, gold = [spelled(option) for option in options], [spelled(each) for each in gold]
     if options and answers[0] not in options:
         raise ValueError(f"the answer {answers[0]!r:.50} is not among the options")
     texts = [{"type": "text", "text": text} for text in [*answers, *gold]]
     pictured = mixed or any(item["type"] == "image" for item in question)
     return QAPair(
-        id=name or content_id([*question, *texts]),
+        id=spelled(name) or content_id([*question, *texts]),
         question=question,
         answers=list(dict.fromkeys(answers)),
         options=options,
         correct_option=options.index(answers[0]) if options else None,
         gold_ids=list(dict.fromkeys(gold)),
         modality="mixed" if pictured else "text",
-        kind=kind or "",
+        kind=spelled(kind),
     )
+
+
+def spelled(value: Any) -> str:
+    """Return a text or a number as a text. Raises `ValueError` for anything else."""
+    if not isinstance(value, (str, int, float)):
+        raise ValueError(f"{value!r:.50} is neither a text nor a number")
+    return str(value).strip()
 
 
 def inline(picture: Any) -> dict[str, Any]:
@@ -115,7 +123,11 @@ def answered(row: Row) -> list[Record]:
             raise ValueError(f"{column} is a text, {row[column]!r:.50}; expected a list")
     gold += row.get("gold_ids") or ()
     name, kind, options = row.get("id") or "", row.get("type") or "", row.get("options") or ()
-    return [*chunks, asked(to_content(row["question"]), row["answers"], gold, name=name, kind=kind, options=options)]
+    question = [inline(each["image"]) if each["type"] == "image" else each for each in to_content(row["question"])]
+    for item in question:
+        if item["type"] == "image":
+            image_size(item["image"])  # raises for what is no picture
+    return [*chunks, asked(question, row["answers"], gold, name=name, kind=kind, options=options)]
 
 
 def human_question(row: Row) -> list[Record]:

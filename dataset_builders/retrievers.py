@@ -14,6 +14,7 @@ from modeling_nyx.modeling_nyx import truncate
 from nyx.index import MANIFEST, Index, read_manifest
 from nyx.messages import to_messages
 from nyx.models import fingerprint, hash_files, load_encoder
+from nyx.records import content_id
 
 BM25_NAME = "bm25"
 # Other models are recognised by this alone: a checkpoint of Qwen's classes may be pooled in any way.
@@ -152,5 +153,11 @@ def _index(folder: Path, corpus: Corpus) -> Cosines:
     if missing := [chunk for chunk in corpus.ids if chunk not in places]:
         raise ValueError(
             f"{folder} lacks {len(missing)} of {len(corpus)} chunks, {missing[0]} first. Add them with `nyx index`."
+        )
+    keys = zip(corpus.ids, corpus.keys, strict=True)
+    if stale := [chunk for chunk, key in keys if content_id(index.chunks[places[chunk]].content) != key]:
+        raise ValueError(
+            f"{folder} has another content for {len(stale)} of {len(corpus)} chunks, {stale[0]} first. Add them with "
+            "`nyx index`."
         )
     return Cosines(load_encoder(name).encode_queries, index.vectors[[places[chunk] for chunk in corpus.ids]])

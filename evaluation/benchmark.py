@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +46,10 @@ class Benchmark:
         questions: list[QAPair] = list(read_records(QAPair, qa))
         if not questions:
             raise ValueError(f"{folder} has no questions in {split}.")
+        if twice := [name for name, count in Counter(each.id for each in questions).items() if count > 1]:
+            raise ValueError(
+                f"{qa} has {len(twice)} ids with several questions, {twice[0]!r} first. Give each its own."
+            )
         corpus = Corpus.open(chunks)
         gold = GoldChunks(corpus.ids, [corpus.documents[chunk] for chunk in corpus.ids], corpus.sources)
         return cls(

@@ -28,7 +28,7 @@ NUMBERS = (
     | {"hundred": 100, "thousand": 1000, "million": 1_000_000, "billion": 1_000_000_000}
 )
 SEPARATORS = re.compile(r"\s*(?:[,;\n]|\band\b)\s*")
-LETTER = re.compile(r"(?:(?:the )?(?:correct )?answer(?: is|:)\s+)?\(?([A-Z])(?:\)|[.:]\s|[.:]?$)", re.IGNORECASE)
+LETTER = re.compile(r"(?:(?:the )?(?:correct )?answer(?: is|:)\s+)?\(?([A-Z])(?:\)|[.:]\s|[.:]?$)", re.I | re.A)
 
 
 def score(name: str, prediction: str, answers: Sequence[str], options: Sequence[str] = ()) -> dict[str, float]:

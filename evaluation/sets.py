@@ -26,7 +26,7 @@ from dataset_builders.public_sets import (
     records_by_row,
     write_parts,
 )
-from dataset_builders.public_text import Row, passage
+from dataset_builders.public_text import Row, passage, spelled
 from dataset_builders.schema import Chunk, Dropped, QAPair, read_records
 from evaluation.benchmark import FACTS
 from evaluation.scorers import CHOICE
@@ -95,9 +95,9 @@ def build(
     chosen = sample(records_by_row(rows, public, images, dropped), count, seed)
     records = each_once(chain(_documents(benchmark, public, source, dropped), chosen))
     if corpus is not None:
-        own = read_corpus(corpus)
+        own = read_corpus(corpus, dropped)
         records = each_once([own, (record for record in records if isinstance(record, QAPair))])
-    made = _write(records, folder, reasons)
+    made = _write(_asked_once(records, dropped), folder, reasons)
     facts = {
         "name": Path(name).stem if Path(name).is_file() else name,
         **({"scorer": benchmark.scorer} if benchmark.scorer else {}),
@@ -173,16 +173,34 @@ def sample(groups: Iterable[list[Any]], count: int | None, seed: int) -> Iterato
         yield group
 
 
-def read_corpus(path: Path) -> Iterator[Chunk]:
-    """Read chunks that `nyx ingest` or a benchmark wrote, or JSON lines of `title` and `text`."""
+def read_corpus(path: Path, dropped: Dropped) -> Iterator[Chunk]:
+    """Read chunks that `nyx ingest` or a benchmark wrote, or JSON lines of `title` and `text`.
+
+    Raises `ValueError` if a row lacks one of them; what is none is left out.
+    """
     if path.suffix == ".parquet":
         yield from read_records(Chunk, path)
         return
     rows: Iterable[Row] = read_rows(PublicSet(iter, ()), "", str(path))
     for number, row in enumerate(rows):
-        if not isinstance(row.get("title"), str) or not isinstance(row.get("text"), str):
+        if not {"title", "text"} <= row.keys():
             raise ValueError(f"{path}, row {number} has {sorted(row)}; a corpus needs title and text.")
-        yield passage(row["title"], row["text"])
+        try:
+            yield passage(*("" if row[name] is None else spelled(row[name]) for name in ("title", "text")))
+        except ValueError as error:
+            dropped(f"{path.name}, row {number}", str(error))
+
+
+def _asked_once(records: Iterable[Any], dropped: Dropped) -> Iterator[Any]:
+    """Leave out questions whose id came before: what is found for one would count for both."""
+    seen: set[str] = set()
+    for record in records:
+        if isinstance(record, QAPair):
+            if record.id in seen:
+                dropped(record.id, "a question of this id came before")
+                continue
+            seen.add(record.id)
+        yield record
 
 
 def _write(records: Iterable[Any], folder: Path, reasons: Sequence[str]) -> dict[str, int]:

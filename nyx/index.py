@@ -8,7 +8,7 @@ them in memory and never kept.
 import hashlib
 import json
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -143,9 +143,11 @@ class Index:
         return index
 
     def add(self, chunks: Sequence[Chunk], vectors: np.ndarray) -> int:
-        """Add chunks whose id is new, and return how many; `save` keeps them.
+        """Add chunks, and return how many ids are new; `save` keeps them.
 
-        Raises `ValueError` on odd vectors, and on chunks without id or content, or with one id for two contents.
+        A chunk takes the place of another one with its id: with its vector if the content is another, and where only
+        source or document are, with the vector that is there. Raises `ValueError` on odd vectors, and on chunks
+        without id or content, or with one id for two contents.
         """
         if vectors.shape != (len(chunks), self.vectors.shape[1]):
             expected = (len(chunks), self.vectors.shape[1])
@@ -154,8 +156,10 @@ class Index:
             np.einsum("ce,ce->c", vectors, vectors), 1, atol=2e-3
         ):  # no copy; what isn't finite is not 1
             raise ValueError("Vectors must be finite and of norm 1, as the model gives them.")
-        known = self.ids
-        new = [position for position in distinct(chunks) if chunks[position].id not in known]
+        places = {chunk.id: place for place, chunk in enumerate(self.chunks)}
+        positions = distinct(chunks)
+        self._replace([(places[chunks[at].id], at) for at in positions if chunks[at].id in places], chunks, vectors)
+        new = [position for position in positions if chunks[position].id not in places]
         if new:
             self._unsaved, self.plan = True, None
             self.chunks += [chunks[position] for position in new]
@@ -164,11 +168,25 @@ class Index:
             self._funnels.clear()
         return len(new)
 
-    def remove(self, ids: Collection[str]) -> int:
+    def _replace(self, pairs: Sequence[tuple[int, int]], chunks: Sequence[Chunk], vectors: np.ndarray) -> None:
+        """Put chunks, by their position, in the places of others that they differ from."""
+        differ = {(place, at) for place, at in pairs if not same_content(self.chunks[place], chunks[at])}
+        if differ:
+            self.plan = None
+            self.vectors = np.array(self.vectors)  # what is mapped cannot be written to
+            self._funnels.clear()
+        for place, at in differ:
+            self.vectors[place] = vectors[at]
+        for place, at in pairs:
+            if (place, at) in differ or _origin(self.chunks[place]) != _origin(chunks[at]):
+                self._unsaved, self.chunks[place] = True, chunks[at]
+
+    def remove(self, ids: Iterable[str]) -> int:
         """Remove chunks by their ids, and return how many there were; `save` keeps that.
 
         The vectors left are copied into memory. Raises `ValueError` if no chunk would be left.
         """
+        ids = {ids} if isinstance(ids, str) else set(ids)
         kept = [position for position, chunk in enumerate(self.chunks) if chunk.id not in ids]
         if not kept:
             raise ValueError(f"Nothing would be left of {len(self.chunks)} chunks. Remove the index's folder instead.")
@@ -301,6 +319,15 @@ class Index:
     def _hit(self, position: int, score: float) -> Hit:
         chunk = self.chunks[position]
         return Hit(chunk.id, score, chunk.content, chunk.source)
+
+
+def same_content(first: Chunk, second: Chunk) -> bool:
+    """Tell whether two chunks hold the same texts and pictures."""
+    return first.content == second.content or content_id(first.content) == content_id(second.content)
+
+
+def _origin(chunk: Chunk) -> tuple[str, str]:
+    return chunk.document_id, chunk.source
 
 
 def distinct(chunks: Sequence[Chunk]) -> list[int]:

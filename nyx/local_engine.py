@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForImageTextToText
+from transformers import AutoConfig, AutoModelForImageTextToText, GenerationConfig
 
 from modeling_nyx import NyxProcessor
 from modeling_nyx.attention_nyx import use_nyx_attention
@@ -30,8 +30,13 @@ class LocalEngine:
 
     def __init__(self, model: Any, processor: NyxProcessor, fingerprint: str, batch_tokens: int = 8192) -> None:
         self.model, self.processor, self.batch_tokens = model.eval(), processor, batch_tokens
+        # Of what a checkpoint says of generating, its ends alone are kept: with a penalty on words that came before,
+        # which are the documents', answers would not be greedy.
+        ends = {processor.tokenizer.eos_token_id, *_listed(model.generation_config.eos_token_id)}
+        pad = processor.tokenizer.pad_token_id
+        model.generation_config = GenerationConfig(eos_token_id=sorted(ends), pad_token_id=pad)
         size = processor.image_processor.size
-        self.identity = json.dumps([fingerprint, size["shortest_edge"], size["longest_edge"]])
+        self.identity = json.dumps([fingerprint, size["shortest_edge"], size["longest_edge"], "greedy"])
 
     @classmethod
     def load(cls, folder: str | Path, *, batch_tokens: int = 8192, device: str | None = None) -> "LocalEngine":
@@ -106,16 +111,13 @@ class LocalEngine:
     @torch.inference_mode()
     def _generate(self, rows: list[Row], max_tokens: int) -> list[str]:
         batch = self.processor.pad(rows, side="left").to(self.model.device)
-        tokenizer = self.processor.tokenizer
-        output = self.model.generate(
-            **batch,
-            max_new_tokens=max_tokens,
-            do_sample=False,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
+        output = self.model.generate(**batch, max_new_tokens=max_tokens, do_sample=False)
         new = output[:, batch["input_ids"].shape[1] :]
-        return [answer.strip() for answer in tokenizer.batch_decode(new, skip_special_tokens=True)]
+        return [answer.strip() for answer in self.processor.tokenizer.batch_decode(new, skip_special_tokens=True)]
+
+
+def _listed(ids: int | list[int] | None) -> list[int]:
+    return [] if ids is None else [ids] if isinstance(ids, int) else ids
 
 
 def groups(sizes: Mapping[int, tuple[int, int]], batch_tokens: int) -> list[list[int]]:

@@ -20,7 +20,9 @@ from PIL import Image as PILImage
 from modeling_nyx.content_nyx import Content, to_content
 from modeling_nyx.images_nyx import image_key, load_image
 
+# What is read at once. Arrow reads no group with two gigabytes of pictures in a column.
 ROWS_PER_GROUP = 256
+BYTES_PER_GROUP = 2**28
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,12 @@ def _row(record: Any) -> dict[str, Any]:
     return row
 
 
+def _picture_bytes(row: dict[str, Any]) -> int:
+    contents = [row[name] for name in CONTENTS if name in row]
+    contents += [content for name in CONTENT_LISTS for content in row.get(name, ())]
+    return sum(len(item["image"]["bytes"]) for content in contents for item in content if item["image"])
+
+
 @contextmanager
 def record_writer(path: Path, kind: type) -> Iterator[Callable[[Any], None]]:
     """Give a function that adds a record of one kind to a Parquet file.
@@ -113,14 +121,18 @@ def record_writer(path: Path, kind: type) -> Iterator[Callable[[Any], None]]:
     aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     schema = features(kind).arrow_schema
     rows: list[dict[str, Any]] = []
+    size = 0
     try:
         with pq.ParquetWriter(aside, schema) as writer:
 
             def write(record: Any) -> None:
+                nonlocal size
                 rows.append(_row(record))
-                if len(rows) == ROWS_PER_GROUP:
+                size += _picture_bytes(rows[-1])
+                if len(rows) == ROWS_PER_GROUP or size >= BYTES_PER_GROUP:
                     writer.write_table(pa.Table.from_pylist(rows, schema=schema))
                     rows.clear()
+                    size = 0
 
             yield write
             if rows:

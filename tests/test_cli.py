@@ -2,8 +2,10 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dataset_builders.schema import Chunk, read_records, write_records
@@ -61,6 +63,16 @@ def test_ingest_index_search(pages, saved_model, tmp_path, capsys):
     run("index", chunks, "-o", index, "--model", saved_model, "--prune")
     assert "1 that are not in" in (told := " ".join(capsys.readouterr().out.split())) and "removed" in told
     assert [chunk.id for chunk in Index.open(index).chunks] == [record.id for record in records[:2]]
+    before = Index.open(index).vectors.copy()
+    renamed = replace(records[0], source="new.md")
+    changed = replace(records[1], content=[text("It lives by the new moor.")])
+    write_records([renamed, changed], chunks)
+    run("index", chunks, "-o", index, "--model", saved_model)
+    assert "1 chunks embedded" in capsys.readouterr().out
+    first, second = (opened := Index.open(index)).chunks
+    assert (first.source, second.content) == ("new.md", changed.content)
+    moved = [np.abs(now - then).max() > 1e-3 for now, then in zip(opened.vectors, before, strict=True)]
+    assert moved == [False, True]
     run("search", index, "It lives by the lagoon.", "--image", pages / "0.png", "-k", 2, "--json")
     hits = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert len(hits) == 2 and hits[0]["score"] >= hits[1]["score"] and "lives by the" in hits[0]["text"]

@@ -70,15 +70,31 @@ def test_adding_keeps_known_ids_once(index):
     ]
 
 
+def test_a_chunk_takes_the_place_of_another_one_with_its_id(index):
+    moved = Chunk("3", "d3", "renamed", [text("text 3")])
+    changed = Chunk("5", "d5", "page 5", [text("another text")])
+    vectors = unit(2, seed=4)
+    assert index.add([moved, changed], vectors) == 0
+    expected = unit(30)
+    expected[5] = vectors[1]
+    index.save()
+    again = Index.open(index.folder)
+    assert again.chunks == [*chunks(3), moved, *chunks(1, start=4), changed, *chunks(24, start=6)]
+    assert np.array_equal(again.vectors, expected)
+    again.add(chunks(2, start=7), unit(2, seed=5))
+    again.save()
+    assert again.generation == 2  # nothing changed
+
+
 def test_removing_equals_never_having_added(index, tmp_path):
     gone = {str(i) for i in range(0, 30, 3)}
-    assert index.remove(gone | {"nowhere"}) == 10 and index.remove(gone) == 0
+    assert index.remove(each for each in (*gone, "nowhere")) == 10 and index.remove(gone) == 0
     index.save()
     again, left = Index.open(index.folder), [i for i in range(30) if i % 3]
     new = Index.create(tmp_path / "new", [chunks(30)[i] for i in left], unit(30)[left], model_name="m")
     assert again.chunks == new.chunks and np.array_equal(again.vectors, new.vectors)
     assert again.search(unit(4, seed=3), 5) == index.search(unit(4, seed=3), 5) == new.search(unit(4, seed=3), 5)
-    assert again.add(chunks(30), unit(30)) == 10
+    assert again.add(chunks(30), unit(30)) == 10 and again.remove("12") == 1
     with pytest.raises(ValueError, match="Nothing would be left of 20 chunks"):
         index.remove(index.ids)
     index.save()

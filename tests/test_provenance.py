@@ -38,6 +38,13 @@ def about(**hashes):
     return {"stage": "stage 1", "start": {}, "dataset": {"name": "nyxqa", "sha256": hashes}, "arguments": {}}
 
 
+def test_other_processes_make_another_run(tmp_path):
+    write_record(tmp_path, about() | {"processes": 8})
+    refuse_another_run(tmp_path, about() | {"processes": 8})
+    with pytest.raises(ValueError, match="of another run: processes were 8, are 4"):
+        refuse_another_run(tmp_path, about() | {"processes": 4})
+
+
 def test_a_dataset_may_have_grown_since(tmp_path):
     write_record(tmp_path, about(qa="1", triplets="2"))
     refuse_another_run(tmp_path, about(qa="1", triplets="2", feedback="3"))

@@ -1,7 +1,9 @@
 """The reader's prompts are what it was asked, and its answers don't depend on company or on interruptions."""
 
 import io
+import json
 import re
+import shutil
 
 import pytest
 import torch
@@ -91,6 +93,16 @@ def test_alone_equals_in_a_batch_equals_plain_generation(folder):
         output = engine.model.generate(**batch, max_new_tokens=6, do_sample=False)
         new = output[0, batch["input_ids"].shape[1] :]
         assert engine.processor.tokenizer.decode(new, skip_special_tokens=True).strip() == expected
+
+
+def test_what_a_checkpoint_says_of_generating_changes_no_answer(folder, tmp_path):
+    plain, other = make(folder), shutil.copytree(folder, tmp_path / "penalised")
+    ends = [plain.engine.processor.tokenizer.eos_token_id, 7]
+    settings = {"repetition_penalty": 1.9, "eos_token_id": ends, "do_sample": True, "temperature": 9.0}
+    (other / "generation_config.json").write_text(json.dumps(settings))
+    penalised = make(other)
+    assert penalised.answer(PROMPTS) == plain.answer(PROMPTS)
+    assert penalised.engine.model.generation_config.eos_token_id == sorted(ends)
 
 
 @pytest.mark.gpu

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+import nyx.records
 from dataset_builders.schema import Chunk, Example, QAPair, content_id, read_records, write_records
 from modeling_nyx import load_image
 from modeling_nyx.images_nyx import ORIENTATION
@@ -65,6 +66,15 @@ def test_ids_depend_on_content_and_order_alone():
     assert content_id([text("a"), png(1)]) == content_id([text("a"), png(1)])
     others = [[png(1), text("a")], [text("a")], [text("a"), png(2)], [text("b"), png(1)]]
     assert len({content_id(content) for content in [*others, [text("a"), png(1)]]}) == 5
+
+
+def test_large_pictures_lie_in_groups_that_can_be_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(nyx.records, "BYTES_PER_GROUP", 2500)
+    chunks = [Chunk(str(i), "d", "s", [{"type": "image", "image": bytes(1000)}]) for i in range(7)]
+    write_records(chunks, tmp_path / "c.parquet")
+    file = pq.ParquetFile(tmp_path / "c.parquet")
+    assert [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)] == [3, 3, 1]
+    assert list(read_records(Chunk, tmp_path / "c.parquet")) == chunks
 
 
 def test_a_failure_leaves_the_old_file(tmp_path):

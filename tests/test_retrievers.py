@@ -1,6 +1,7 @@
 """Every kind of retriever scores a corpus as its own search ranks it."""
 
 import builtins
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -61,6 +62,9 @@ def test_an_index_scores_its_chunks_in_the_corpus_order(chunks, corpus, pages, f
     write_records([*chunks, Chunk("new", "d", "s", [text("new")])], tmp_path / "more.parquet")
     with pytest.raises(ValueError, match="lacks 1 of 9 chunks, new first"):
         open_retriever(str(tmp_path / "index"), Corpus.open(tmp_path / "more.parquet"))
+    write_records([replace(chunks[0], content=[text("another")]), *chunks[1:]], tmp_path / "changed.parquet")
+    with pytest.raises(ValueError, match=f"another content for 1 of 8 chunks, {chunks[0].id} first"):
+        open_retriever(str(tmp_path / "index"), Corpus.open(tmp_path / "changed.parquet"))
     assert retriever_facts(name)["revision"] == revision
     before = retriever_facts(str(tmp_path / "index"))
     Index.create(tmp_path / "other", shuffled, vectors[order], model_name=name, revision="another")

@@ -12,7 +12,7 @@ from dataset_builders.schema import Chunk, QAPair, read_records, write_records
 from evaluation.benchmark import Benchmark
 from evaluation.scorers import score
 from evaluation.sets import BENCHMARKS, build, sample
-from modeling_nyx.content_nyx import text_of
+from modeling_nyx.content_nyx import text_of, to_content
 from tests.conftest import colored, picture, text
 from tests.public_rows import (
     BAMBOOGLE,
@@ -195,6 +195,51 @@ def test_a_datasets_own_questions_are_a_file_of_questions(tmp_path):
     (question,), _, _ = read(tmp_path / "out")
     assert (question.options, question.correct_option, question.gold_ids) == (["Ada", "Bo"], 0, ["c"])
     assert [item["type"] for item in question.question] == ["text", "image"] and question.modality == "mixed"
+
+
+def test_a_file_of_json_is_read_as_it_stands(tmp_path):
+    """A loader that makes one type of every column would spell all of these as JSON in a text."""
+    (tmp_path / "local.png").write_bytes(png(0))
+    asked = [{"type": "text", "text": "Where?"}, {"type": "text", "text": "And when?"}]
+    rows = [
+        {"id": 1, "question": "plain?", "answers": [5], "gold_ids": [1984]},
+        {"id": "2", "question": asked, "answers": ["2024-01-02"], "gold_ids": ["Vela"]},
+        {"id": 1, "question": "again?", "answers": ["a"]},
+        {"id": "4", "question": "text?", "answers": "a"},
+        {"id": "5", "question": {"text": "<|image|>?", "images": [str(tmp_path / "local.png")]}, "answers": ["a"]},
+    ]
+    titled = [{"title": 1984, "text": "A year."}, {"title": "Vela", "text": "A moth."}, {"title": None, "text": ""}]
+    left_out = []
+    build(
+        str(lines(tmp_path / "q[1].jsonl", rows)),
+        tmp_path / "out",
+        lambda *told: left_out.append(told),
+        corpus=lines(tmp_path / "c.jsonl", titled),
+    )
+    (first, second), chunks, _ = read(tmp_path / "out")
+    assert (first.id, first.answers, first.question) == ("1", ["5"], [text("plain?")])
+    assert second.question == to_content(asked)
+    assert second.answers == ["2024-01-02"] and [chunk.document_id for chunk in chunks] == ["1984", "Vela"]
+    assert Benchmark.open(tmp_path / "out").gold == [[chunks[0].id], [chunks[1].id]]
+    reasons = " ".join(f"{row}: {reason};" for row, reason in left_out)
+    for reason in (
+        "1: a question of this id",
+        "row 3: answers is a text",
+        "row 4: picture without",
+        "c.jsonl, row 2: Empty",
+    ):
+        assert reason in reasons
+    (tmp_path / "list.json").write_text(json.dumps(rows[:2]))
+    corpus = lines(tmp_path / "d.jsonl", titled[:2])
+    assert build(str(tmp_path / "list.json"), tmp_path / "list", fail, corpus=corpus)["questions"] == 2
+
+
+def test_questions_of_one_id_are_refused(tmp_path):
+    pair = QAPair("1", [text("Who?")], ["Ada"], [], None, ["c"], "text")
+    write_records([pair, replace(pair, answers=["Bo"])], tmp_path / "qa" / "test.parquet")
+    write_records([Chunk("c", "d", "s", [text("Ada.")])], tmp_path / "corpus" / "test.parquet")
+    with pytest.raises(ValueError, match="ids with several questions, '1' first"):
+        Benchmark.open(tmp_path)
 
 
 def test_questions_are_drawn_alike_by_the_same_seed(tmp_path):

@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 
 from dataset_builders.schema import Chunk, Example, Preference, QAPair
 from tests.conftest import text
@@ -22,9 +23,9 @@ EXAMPLES = [example("1", ["a", "b"], ["c", "d"]), example("2", ["a"], ["b"]), ex
 
 @pytest.fixture
 def make(model, tmp_path):
-    def trainer(kind=NyxTrainer, validation=None, **options):
+    def trainer(kind=NyxTrainer, validation=None, wrap=lambda encoder: encoder, **options):
         arguments = NyxTrainingArguments(output_dir=str(tmp_path), report_to="none", use_cpu=True, **options)
-        return kind(copy.deepcopy(model), arguments, validation=validation, train_dataset=EXAMPLES)
+        return kind(wrap(copy.deepcopy(model)), arguments, validation=validation, train_dataset=EXAMPLES)
 
     return trainer
 
@@ -163,6 +164,20 @@ def test_evaluation_ranks_the_corpus(make, pages):
         make().evaluate()
 
 
+@pytest.mark.parametrize("adapter", [False, True])
+def test_bf16_evaluates_in_bfloat16_adapter_or_not(make, pages, adapter):
+    chunks = [Chunk(str(index), str(index), "s", page) for index, page in enumerate(pages)]
+    questions = [QAPair("q", pages[0], ["x"], [], None, ["0"], "text")]
+    config = LoraConfig(r=2, target_modules=["q_proj"])
+    wrap = (lambda encoder: get_peft_model(encoder, config)) if adapter else (lambda encoder: encoder)
+    trainer = make(validation=Validation(chunks, questions), bf16=True, wrap=wrap)
+    seen = set()
+    layer = trainer.encoder.language_model.layers[0].self_attn.q_proj
+    layer.register_forward_hook(lambda module, given, out: seen.add(out.dtype))
+    trainer.evaluate()
+    assert seen == {torch.bfloat16}
+
+
 def test_any_chunk_of_a_gold_document_counts(make, pages):
     chunks = [Chunk(str(index), f"page {index % 4}", "s", page) for index, page in enumerate(pages)]
     queries = [chunk.content for chunk in chunks]
@@ -188,6 +203,12 @@ def test_any_chunk_of_a_gold_document_counts(make, pages):
 def test_wrong_arguments_are_named(make, options, message):
     with pytest.raises(ValueError, match=message):
         make(**options)
+
+
+def test_fp16_of_accelerates_settings_is_refused_too(make, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
+    with pytest.raises(ValueError, match="Say bf16: true instead"):
+        make()
 
 
 def test_parts_are_the_text_and_each_picture(pages):

@@ -169,6 +169,7 @@ def _run(arguments: FeedbackArguments) -> FeedbackStatistics:
         reader = Reader.open(name, cache=cache, concurrency=arguments.concurrency, timeout=arguments.timeout)
         statistics = this.read(reader, folder)
         logger.info("%s on %d questions: %s", shown(name), statistics.questions, statistics)
+        del reader  # before the next one is loaded: two may not fit
     if len(folders) > 1:
         statistics = this.merge(folders)
     write_card(this.folder.parent, "feedback", _facts(arguments, statistics))

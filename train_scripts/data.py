@@ -31,13 +31,13 @@ class DataArguments:
 
 
 class Examples(Dataset):
-    """Examples of Parquet files, memory-mapped: pictures stay bytes until a micro-batch needs them."""
+    """Examples of Parquet files, which are in memory whole; pictures stay bytes until a micro-batch needs them."""
 
     def __init__(self, *paths: Path) -> None:
         for path in paths:
             if not path.is_file():
                 raise ValueError(f"No examples at {path}. Make them first, or name another folder.")
-        self.tables = [pq.read_table(path, memory_map=True) for path in paths]
+        self.tables = [pq.read_table(path) for path in paths]
         for path, table in zip(paths, self.tables, strict=True):
             if missing := features(Example).keys() - table.column_names:
                 raise ValueError(f"{path} has columns {table.column_names}, but examples need {sorted(missing)} too.")

@@ -67,9 +67,17 @@ def prepare_model(
     refuse_large_on_cpu(start, encoder.num_parameters(), arguments)
     if adapter.use_peft:
         model = adapted(encoder, adapter)
+    elif unused := sorted(set(adapter_options(adapter)) - {"use_peft"}):
+        logger.warning("All weights are trained: %s without use_peft: true.", ", ".join(unused))
     if data.freeze_vision:
         encoder.visual.requires_grad_(False)  # after wrapping: adapters there are frozen too
     return model
+
+
+def adapter_options(options: ModelConfig) -> list[str]:
+    """Return the options of an adapter that are not the defaults."""
+    names = [name for name in vars(options) if name.startswith(("lora_", "use_"))]
+    return [name for name in names if getattr(options, name) != getattr(ModelConfig(), name)]
 
 
 def refuse_not_taken(options: ModelConfig) -> None:
@@ -127,6 +135,7 @@ def fit(
     facts: dict[str, Any] = check_batches(trainer, len(examples))  # type: ignore[arg-type]
     output = Path(arguments.output_dir)
     about = record(stage, start, Path(data.dataset), [data, arguments, taken(adapter)])
+    about["processes"] = facts["processes"]
     last = get_last_checkpoint(str(output)) if data.resume and output.is_dir() else None
     if last is not None:
         refuse_another_run(output, about)

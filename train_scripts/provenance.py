@@ -67,6 +67,8 @@ def refuse_another_run(output: Path, about: dict[str, Any]) -> None:
         return
     old, new = json.loads(path.read_text()), json.loads(json.dumps(about))
     differ = [name for name in ("stage", "start") if old[name] != new[name]]
+    if "processes" in old and old["processes"] != new["processes"]:
+        differ.append(f"processes were {old['processes']}, are {new['processes']}")
     before, today = old["dataset"], new["dataset"]
     if before["name"] != today["name"] or not before["sha256"].items() <= today["sha256"].items():
         differ.append("dataset")

@@ -86,7 +86,7 @@ class NyxTrainingArguments(TrainingArguments):
             least = int(name == "micro_batch_tokens")
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least {least}.")
-        if self.fp16:
+        if self.fp16 or self.mixed_precision == "fp16":  # the latter as `accelerate config` has it
             raise ValueError(
                 "fp16 needs gradients that are scaled up, which the gradient cache's are not. Say bf16: true instead, "
                 "or leave it out."
@@ -237,7 +237,11 @@ class NyxTrainer(Trainer):
             [chunk.id for chunk in chunks], [chunk.document_id for chunk in chunks], [chunk.source for chunk in chunks]
         )
         golds = [{chunks[place].id for place in gold.all(question)} for question in validation.questions]
-        found = retrieval_scores(self.rankings(validation), golds)
+        # Nothing has placed the model before training, where DeepSpeed is to or all is evaluated in bfloat16; and
+        # an encoder within an adapter is called past what turns autocast on.
+        self.model.to(self.args.device)
+        with self.accelerator.autocast():
+            found = retrieval_scores(self.rankings(validation), golds)
         scores = {f"{metric_key_prefix}_{name}": value for name, value in found.items()}
         scores |= speed_metrics(metric_key_prefix, started, num_samples=len(golds))
         self.log(scores)
