@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from dataset_builders.schema import Chunk, content_id, features
 from modeling_nyx.content_nyx import Content, to_content
-from nyx.records import open_parquet
+from nyx.records import batches, open_parquet
 
 ROWS = 256
 
@@ -77,4 +77,4 @@ def _batches(path: Path) -> Iterator[pa.RecordBatch]:
             raise ValueError(f"{path} has columns {source.schema_arrow.names}; a corpus needs {sorted(missing)} too.")
         if not source.metadata.num_rows:
             raise ValueError(f"{path} holds no chunks.")
-        yield from source.iter_batches(batch_size=ROWS, columns=columns)
+        yield from batches(source, columns)

@@ -180,6 +180,12 @@ def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
         raise ValueError(f"{path} cannot be read as Parquet: {error}") from error
 
 
+def batches(file: pq.ParquetFile, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a file, some hundred at a time, and never those of two groups together (`BYTES_PER_GROUP`)."""
+    for group in range(file.num_row_groups):
+        yield from file.iter_batches(batch_size=ROWS_PER_GROUP, row_groups=[group], columns=columns)
+
+
 def read_records(record: type[Record], path: Path) -> Iterator[Record]:
     """Read records of one kind, pictures as bytes.
 
@@ -193,7 +199,7 @@ def read_records(record: type[Record], path: Path) -> Iterator[Record]:
                 f"{path} has columns {file.schema_arrow.names}, but {record.__name__} needs {sorted(missing)} too."
             )
         number = 0
-        for batch in file.iter_batches(batch_size=ROWS_PER_GROUP, columns=names):
+        for batch in batches(file, names):
             for place in range(batch.num_rows):
                 try:
                     found = from_row(record, batch.slice(place, 1).to_pylist()[0])

@@ -74,6 +74,7 @@ def test_large_pictures_lie_in_groups_that_can_be_read(tmp_path, monkeypatch):
     write_records(chunks, tmp_path / "c.parquet")
     file = pq.ParquetFile(tmp_path / "c.parquet")
     assert [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)] == [3, 3, 1]
+    assert [batch.num_rows for batch in nyx.records.batches(file)] == [3, 3, 1]
     assert list(read_records(Chunk, tmp_path / "c.parquet")) == chunks
 
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-import pyarrow.parquet as pq
+import pyarrow as pa
 from torch.utils.data import Dataset
 
 from dataset_builders.schema import Chunk, Example, Preference, QAPair, features, read_records
-from nyx.records import from_row
+from nyx.records import batches, from_row, open_parquet
 from train_scripts.trainer import Validation
 
 
@@ -37,7 +37,7 @@ class Examples(Dataset):
         for path in paths:
             if not path.is_file():
                 raise ValueError(f"No examples at {path}. Make them first, or name another folder.")
-        self.tables = [pq.read_table(path) for path in paths]
+        self.tables = [_table(path) for path in paths]
         for path, table in zip(paths, self.tables, strict=True):
             if missing := features(Example).keys() - table.column_names:
                 raise ValueError(f"{path} has columns {table.column_names}, but examples need {sorted(missing)} too.")
@@ -73,6 +73,11 @@ class Examples(Dataset):
         if not example.positives:
             raise ValueError(f"Example {example.id} has no positive. Leave it out.")
         return example
+
+
+def _table(path: Path) -> pa.Table:
+    with open_parquet(path) as file:
+        return pa.Table.from_batches(batches(file), file.schema_arrow)
 
 
 def read_validation(folder: Path, questions: int | None = None) -> Validation | None:
