@@ -73,7 +73,7 @@ def test_stage_1_says_what_ran(first, dataset):
     assert about["dataset"] == {"name": dataset.name, "sha256": about["dataset"]["sha256"]}
     # Feedback may have been collected since.
     assert about["dataset"]["sha256"].items() <= fingerprints(dataset).items()
-    assert about["arguments"]["per_device_train_batch_size"] == 6 and about["arguments"]["learning_rate"] == 2e-3
+    assert about["arguments"]["per_device_train_batch_size"] == 6 and about["arguments"]["learning_rate"] == 1.2e-3
     assert about["seconds"] > 0 and about["versions"]["torch"] == torch.__version__
     assert str(dataset.parent) not in json.dumps(about)
 
@@ -255,7 +255,7 @@ def test_what_would_train_on_something_else_is_refused(dataset, first, tmp_path)
 def test_only_the_same_run_goes_on(dataset, tmp_path):
     options = ["--dataset", str(dataset), "--output_dir", str(tmp_path), *SHORT]
     stage1.main(options)
-    with pytest.raises(ValueError, match="holds checkpoints of another run: .*learning_rate was 0.002, is 0.5"):
+    with pytest.raises(ValueError, match="holds checkpoints of another run: .*learning_rate was 0.0012, is 0.5"):
         stage1.main([*options, "--learning_rate", "0.5"])
     stage1.main([*options, "--max_steps", "3"])
     about = json.loads((tmp_path / "training.json").read_text())
