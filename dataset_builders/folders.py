@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,12 @@ PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
 MAX_BYTES = 16 * 2**20
 
 
-def list_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """List a folder's files of some kinds; what is hidden (`.git`, `.venv`) is no page."""
-    return [path for path in _all_files(folder) if path.suffix.lower() in suffixes]
+def of_kinds(files: Iterable[Path], suffixes: tuple[str, ...]) -> list[Path]:
+    return [path for path in files if path.suffix.lower() in suffixes]
 
 
-def _all_files(folder: Path) -> list[Path]:
+def list_files(folder: Path) -> list[Path]:
+    """List a folder's files; what is hidden (`.git`, `.venv`) is none."""
     return sorted(
         path
         for path in folder.rglob("*")
@@ -38,11 +38,12 @@ def read_folder(folder: Path, dropped: Dropped, fetch: Fetcher | None = None) ->
     A page's pictures are paths relative to it, and all must lie inside the folder. Of other kinds of files `dropped`
     hears how many there are.
     """
-    pages, pictures, root = list_files(folder, PAGES), list_files(folder, PICTURES), folder.resolve()
+    files, root = list_files(folder), folder.resolve()
+    pages, pictures = of_kinds(files, PAGES), of_kinds(files, PICTURES)
     if not pages and not pictures:
         raise ValueError(f"{folder} holds no page: expected {', '.join((*PAGES, *PICTURES))}.")
     shown: set[Path] = set()
-    _count_others(folder, dropped)
+    _count_others(files, dropped)
 
     def find(base: Path, target: Any) -> Path | bytes:
         picture = find_picture(target, base, root, fetch)
@@ -64,8 +65,8 @@ def read_folder(folder: Path, dropped: Dropped, fetch: Fetcher | None = None) ->
             yield find_pictures(items, lambda path: _inside(path, root), source, None, dropped)
 
 
-def _count_others(folder: Path, dropped: Dropped) -> None:
-    suffixes = Counter(path.suffix.lower() for path in _all_files(folder))
+def _count_others(files: Iterable[Path], dropped: Dropped) -> None:
+    suffixes = Counter(path.suffix.lower() for path in files)
     for suffix in sorted(suffixes.keys() - {*PAGES, *PICTURES}):
         dropped(f"*{suffix}", f"{suffixes[suffix]} of a kind that isn't read")
 

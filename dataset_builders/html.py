@@ -1,6 +1,7 @@
 """Turn an HTML page into texts and pictures in reading order; navigation, scripts, footers are left out."""
 
 import re
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from contextlib import suppress
 from typing import Any
 
@@ -48,7 +49,8 @@ def _encoding(data: bytes) -> str | None:
         data.decode("utf-8")
     except UnicodeDecodeError:
         said = CHARSET.search(data[:PIECE])
-        return None if said and said[1].lower() not in LATIN else "windows-1252"
+        says = data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) or (said and said[1].lower() not in LATIN)
+        return None if says else "windows-1252"
     return "utf-8"
 
 

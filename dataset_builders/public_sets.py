@@ -112,7 +112,7 @@ def _json_rows(path: Path) -> Iterator[Row]:
     """
     opened: Any = gzip.open if path.suffix == ".gz" else open
     with opened(path, "rt", encoding="utf-8-sig") as file:
-        begin = file.read(1)
+        begin = file.read(64).lstrip()[:1]
         file.seek(0)
         rows = _parsed(file.read(), str(path)) if begin == "[" else _lines(file, path)
         for number, row in enumerate(rows):

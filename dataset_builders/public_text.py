@@ -37,27 +37,27 @@ def asked(
 
     `gold` are ids of chunks or documents, each kept once. With options the first answer must be one of them.
     """
-    answers = [each for answer in answers if answer is not None and (each := spelled(answer))]
+    answers = [each for answer in answers if answer is not None and (each := as_text(answer))]
     if not answers:
         raise ValueError("no answer")
-    options, gold = [spelled(option) for option in options], [spelled(each) for each in gold]
+    options, gold = [as_text(option) for option in options], [as_text(each) for each in gold]
     if options and answers[0] not in options:
         raise ValueError(f"the answer {answers[0]!r:.50} is not among the options")
     texts = [{"type": "text", "text": text} for text in [*answers, *gold]]
     pictured = mixed or any(item["type"] == "image" for item in question)
     return QAPair(
-        id=spelled(name) or content_id([*question, *texts]),
+        id=as_text(name) or content_id([*question, *texts]),
         question=question,
         answers=list(dict.fromkeys(answers)),
         options=options,
         correct_option=options.index(answers[0]) if options else None,
         gold_ids=list(dict.fromkeys(gold)),
         modality="mixed" if pictured else "text",
-        kind=spelled(kind),
+        kind=as_text(kind),
     )
 
 
-def spelled(value: Any) -> str:
+def as_text(value: Any) -> str:
     """Return a text or a number as a text. Raises `ValueError` for anything else."""
     if not isinstance(value, (str, int, float)):
         raise ValueError(f"{value!r:.50} is neither a text nor a number")

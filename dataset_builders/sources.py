@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dataset_builders.documents import Page, make_document
 from dataset_builders.fetch import Fetcher
-from dataset_builders.folders import PAGES, PICTURES, list_files, read_folder
+from dataset_builders.folders import PAGES, PICTURES, list_files, of_kinds, read_folder
 from dataset_builders.official import read_corpus
 from dataset_builders.rows import read_hub, read_json_lines, read_parquet
 from dataset_builders.schema import Document, Dropped
@@ -57,7 +57,8 @@ def count_pages(source: str | Path) -> int | None:
     """Count the pages of a folder or a Parquet file without reading them; None where that is not possible."""
     path = Path(source)
     if path.is_dir() and not (path / OFFICIAL).is_file():
-        return len(list_files(path, PAGES)) or len(list_files(path, PICTURES))
+        files = list_files(path)
+        return len(of_kinds(files, PAGES)) or len(of_kinds(files, PICTURES))
     if path.suffix != ".parquet" or not path.is_file():
         return None
     with open_parquet(path) as file:

@@ -26,7 +26,7 @@ from dataset_builders.public_sets import (
     records_by_row,
     write_parts,
 )
-from dataset_builders.public_text import Row, passage, spelled
+from dataset_builders.public_text import Row, passage
 from dataset_builders.schema import Chunk, Dropped, QAPair, read_records
 from evaluation.benchmark import FACTS
 from evaluation.scorers import CHOICE
@@ -186,7 +186,7 @@ def read_corpus(path: Path, dropped: Dropped) -> Iterator[Chunk]:
         if not {"title", "text"} <= row.keys():
             raise ValueError(f"{path}, row {number} has {sorted(row)}; a corpus needs title and text.")
         try:
-            yield passage(*("" if row[name] is None else spelled(row[name]) for name in ("title", "text")))
+            yield passage(*("" if row[name] is None else as_text(row[name]) for name in ("title", "text")))
         except ValueError as error:
             dropped(f"{path.name}, row {number}", str(error))
 

@@ -157,9 +157,9 @@ class Index:
         ):  # no copy; what isn't finite is not 1
             raise ValueError("Vectors must be finite and of norm 1, as the model gives them.")
         places = {chunk.id: place for place, chunk in enumerate(self.chunks)}
-        positions = distinct(chunks)
-        self._replace([(places[chunks[at].id], at) for at in positions if chunks[at].id in places], chunks, vectors)
-        new = [position for position in positions if chunks[position].id not in places]
+        others = self.update(chunks)
+        self._replace({places[chunks[at].id]: at for at in others if chunks[at].id in places}, chunks, vectors)
+        new = [at for at in others if chunks[at].id not in places]
         if new:
             self._unsaved, self.plan = True, None
             self.chunks += [chunks[position] for position in new]
@@ -168,18 +168,28 @@ class Index:
             self._funnels.clear()
         return len(new)
 
-    def _replace(self, pairs: Sequence[tuple[int, int]], chunks: Sequence[Chunk], vectors: np.ndarray) -> None:
-        """Put chunks, by their position, in the places of others that they differ from."""
-        differ = {(place, at) for place, at in pairs if not same_content(self.chunks[place], chunks[at])}
-        if differ:
-            self.plan = None
+    def update(self, chunks: Sequence[Chunk]) -> list[int]:
+        """Take over source and document of chunks that are here with the same content; `save` keeps them.
+
+        Returns the positions of the others, which are to be embedded and added. Raises `ValueError` as `add` does.
+        """
+        places, others = {chunk.id: place for place, chunk in enumerate(self.chunks)}, []
+        for at in distinct(chunks):
+            place, chunk = places.get(chunks[at].id), chunks[at]
+            if place is None or not _same_content(self.chunks[place], chunk):
+                others.append(at)
+            elif (self.chunks[place].document_id, self.chunks[place].source) != (chunk.document_id, chunk.source):
+                self._unsaved, self.chunks[place] = True, chunk
+        return others
+
+    def _replace(self, positions: dict[int, int], chunks: Sequence[Chunk], vectors: np.ndarray) -> None:
+        """Put chunks and their vectors in the places of others, by their positions."""
+        if positions:
+            self._unsaved, self.plan = True, None
             self.vectors = np.array(self.vectors)  # what is mapped cannot be written to
             self._funnels.clear()
-        for place, at in differ:
-            self.vectors[place] = vectors[at]
-        for place, at in pairs:
-            if (place, at) in differ or _origin(self.chunks[place]) != _origin(chunks[at]):
-                self._unsaved, self.chunks[place] = True, chunks[at]
+        for place, at in positions.items():
+            self.chunks[place], self.vectors[place] = chunks[at], vectors[at]
 
     def remove(self, ids: Iterable[str]) -> int:
         """Remove chunks by their ids, and return how many there were; `save` keeps that.
@@ -321,13 +331,8 @@ class Index:
         return Hit(chunk.id, score, chunk.content, chunk.source)
 
 
-def same_content(first: Chunk, second: Chunk) -> bool:
-    """Tell whether two chunks hold the same texts and pictures."""
+def _same_content(first: Chunk, second: Chunk) -> bool:
     return first.content == second.content or content_id(first.content) == content_id(second.content)
-
-
-def _origin(chunk: Chunk) -> tuple[str, str]:
-    return chunk.document_id, chunk.source
 
 
 def distinct(chunks: Sequence[Chunk]) -> list[int]:

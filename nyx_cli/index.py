@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from nyx.index import MANIFEST, Index, distinct, same_content
+from nyx.index import MANIFEST, Index, distinct
 from nyx.models import fingerprint, load_encoder
 from nyx.records import Chunk, read_records, write_dropped
 from nyx_cli.output import Json, tell
@@ -44,7 +44,8 @@ def index_command(
     revision = fingerprint(model)
     existing = (output / MANIFEST).exists()
     index = Index.open(output, model_name=model, revision=revision) if existing else None
-    encoder, todo = load_encoder(model), _changed(index, [records[position] for position in distinct(records)])
+    encoder = load_encoder(model)
+    todo = [records[position] for position in (index.update(records) if index else distinct(records))]
     left_out: list[dict[str, str]] = []
     started = saved = time.monotonic()
     for start in range(0, len(todo), SHARD):
@@ -72,17 +73,6 @@ def index_command(
     words = f"{embedded} chunks embedded ({rate:.1f} chunks/s), {there} were there{told}{see} → {output}"
     result = {"embedded": embedded, "were_there": there, "others": len(others), "pruned": prune}
     tell(words, result | {"left_out": len(left_out), "output": str(output)}, as_json)
-
-
-def _changed(index: Index | None, chunks: list[Chunk]) -> list[Chunk]:
-    """Return the chunks that the index lacks, or has with another content; of the rest it takes over the source."""
-    if index is None:
-        return chunks
-    places = {chunk.id: place for place, chunk in enumerate(index.chunks)}
-    held = [chunk for chunk in chunks if chunk.id in places and same_content(index.chunks[places[chunk.id]], chunk)]
-    index.add(held, index.vectors[[places[chunk.id] for chunk in held]])
-    known = {chunk.id for chunk in held}
-    return [chunk for chunk in chunks if chunk.id not in known]
 
 
 def _embed(

@@ -54,6 +54,7 @@ def test_the_encoding_is_the_pages():
     assert read_items("\ufeff<p>café".encode()) == [text("café")]
     assert read_items('<meta charset="koi8-r"><p>чай'.encode("koi8-r")) == [text("чай")]
     assert read_items("<p>café".encode("latin-1")) == [text("café")]
+    assert read_items("<p>café чай".encode("utf-16")) == [text("café чай")]
     for said in ("", '<meta charset="iso-8859-1">'):
         assert read_items(f"{said}<p>“café” – €".encode("windows-1252")) == [text("“café” – €")]
 

@@ -118,6 +118,7 @@ def test_an_option_named_literally_is_meant():
     assert choice("5", ["-5"], ["-5", "5"]) == 0 and choice("-5", ["-5"], ["-5", "5"]) == 1
     assert choice("B", ["B"], ["B", "A"]) == 1 and choice("A", ["B"], ["B", "A"]) == 0
     assert choice("The A", ["A"], ["B", "A"]) == 0
+    assert choice("\u212a", ["A"], ["B", "A"]) == 0  # the sign of kelvin is no letter of an option
 
 
 @pytest.mark.parametrize(

@@ -278,6 +278,14 @@ def test_what_began_anew_never_goes_on_from_older_checkpoints(dataset, tmp_path,
     assert not list(tmp_path.glob("checkpoint-*")) and "Starting anew: removing" in caplog.text
 
 
+def test_options_of_an_adapter_without_one_are_told(tmp_path, caplog):
+    prepare_model(str(TINY_VLM), *stage1.parse(["--output_dir", str(tmp_path)], "stage1"))
+    assert "All weights are trained" not in caplog.text
+    options = ["--output_dir", str(tmp_path), "--lora_r", "4", "--use_dora", "true"]
+    prepare_model(str(TINY_VLM), *stage1.parse(options, "stage1"))
+    assert "All weights are trained: lora_r, use_dora without use_peft: true." in caplog.text
+
+
 def test_the_same_seed_draws_the_same_adapter(tmp_path):
     options = ["--use_peft", "true", "--seed", "7", "--output_dir", str(tmp_path)]
     drawn = []

@@ -67,7 +67,7 @@ def prepare_model(
     refuse_large_on_cpu(start, encoder.num_parameters(), arguments)
     if adapter.use_peft:
         model = adapted(encoder, adapter)
-    elif unused := sorted(set(adapter_options(adapter)) - {"use_peft"}):
+    elif unused := adapter_options(adapter):
         logger.warning("All weights are trained: %s without use_peft: true.", ", ".join(unused))
     if data.freeze_vision:
         encoder.visual.requires_grad_(False)  # after wrapping: adapters there are frozen too
@@ -76,8 +76,12 @@ def prepare_model(
 
 def adapter_options(options: ModelConfig) -> list[str]:
     """Return the options of an adapter that are not the defaults."""
-    names = [name for name in vars(options) if name.startswith(("lora_", "use_"))]
-    return [name for name in names if getattr(options, name) != getattr(ModelConfig(), name)]
+    plain = vars(ModelConfig())
+    return [
+        name
+        for name in plain
+        if name.startswith(("lora_", "use_dora", "use_rs")) and getattr(options, name) != plain[name]
+    ]
 
 
 def refuse_not_taken(options: ModelConfig) -> None:
