@@ -11,7 +11,8 @@ from dataset_builders.corpus import Corpus
 from modeling_nyx import load_image
 from modeling_nyx.content_nyx import Content, text_of
 from modeling_nyx.modeling_nyx import truncate
-from nyx.index import MANIFEST, Index, read_manifest
+from nyx.index import Index
+from nyx.manifest import MANIFEST, read_manifest
 from nyx.messages import to_messages
 from nyx.models import fingerprint, hash_files, load_encoder
 from nyx.records import content_id

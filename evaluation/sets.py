@@ -26,7 +26,7 @@ from dataset_builders.public_sets import (
     records_by_row,
     write_parts,
 )
-from dataset_builders.public_text import Row, passage
+from dataset_builders.public_text import Row, as_text, passage
 from dataset_builders.schema import Chunk, Dropped, QAPair, read_records
 from evaluation.benchmark import FACTS
 from evaluation.scorers import CHOICE

@@ -19,12 +19,10 @@ from safetensors.numpy import save_file
 
 from modeling_nyx.content_nyx import Content, to_content
 from nyx.funnel import Funnel, Plan, choose
+from nyx.manifest import MANIFEST, Manifest, read_manifest
 from nyx.ranking import top_by_dim
 from nyx.records import Chunk, content_id, read_records, write_records
 
-MANIFEST = "manifest.json"
-FORMAT = 1
-FILES = {"vectors", "documents"}
 LOCK = ".lock"
 
 
@@ -36,24 +34,6 @@ class Hit:
     score: float
     content: Content
     source: str
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What the folder holds, made by which model, and how it is searched (None: exactly, or not yet measured)."""
-
-    model: str
-    revision: str
-    dim: int
-    count: int
-    generation: int
-    files: dict[str, str]
-    checksums: dict[str, str]
-    format: int = FORMAT
-    search: Plan | None = None
-
-
-KINDS = {"model": str, "revision": str, "dim": int, "count": int, "generation": int, "files": dict, "checksums": dict}
 
 
 def _checksum(path: Path) -> str:
@@ -365,28 +345,3 @@ def _mapped(path: Path) -> np.ndarray:
         found = f"{vectors.dtype} of shape {vectors.shape}"
         raise ValueError(f"{path} holds {found}; expected float32 (chunks, dim). Index the chunks again.")
     return vectors
-
-
-def read_manifest(folder: Path) -> Manifest:
-    """Read what an index says of itself. Raises `ValueError` if there is none, or not of this version."""
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise ValueError(f"{folder} holds no index: there is no {MANIFEST}. Make one with `nyx index`.")
-    try:
-        values = json.loads(path.read_text())
-        version = values["format"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is no index's manifest ({error!r}). Index the chunks again.") from error
-    if version != FORMAT:
-        raise ValueError(f"{path} has format {version}; this version reads {FORMAT}. Update nyx-retriever.")
-    try:
-        manifest = Manifest(**values)
-        manifest = replace(manifest, search=Plan.read(manifest.search, manifest.dim))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path} is damaged ({error}). Index the chunks again.") from error
-    if odd := sorted(name for name, kind in KINDS.items() if not isinstance(values[name], kind)):
-        raise ValueError(f"{path} is damaged ({', '.join(odd)}). Index the chunks again.")
-    for name in ("files", "checksums"):
-        if values[name].keys() != FILES or not all(isinstance(each, str) for each in values[name].values()):
-            raise ValueError(f"{path} is damaged ({name}). Index the chunks again.")
-    return manifest

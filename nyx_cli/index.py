@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from nyx.index import MANIFEST, Index, distinct
+from nyx.index import Index, distinct
+from nyx.manifest import MANIFEST
 from nyx.models import fingerprint, load_encoder
 from nyx.records import Chunk, read_records, write_dropped
 from nyx_cli.output import Json, tell

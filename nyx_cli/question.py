@@ -8,7 +8,8 @@ import typer
 
 from modeling_nyx import to_content
 from modeling_nyx.content_nyx import Content
-from nyx.index import Index, read_manifest
+from nyx.index import Index
+from nyx.manifest import read_manifest
 from nyx.models import fingerprint, load_encoder
 
 Folder = Annotated[Path, typer.Argument(help="what `nyx index` wrote")]

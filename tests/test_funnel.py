@@ -11,7 +11,8 @@ import pytest
 from modeling_nyx.modeling_nyx import truncate
 from nyx import funnel
 from nyx.funnel import RECALL, Funnel, Plan, choose
-from nyx.index import LOCK, MANIFEST, Index, read_manifest
+from nyx.index import LOCK, Index
+from nyx.manifest import MANIFEST, read_manifest
 from nyx.ranking import top_by_dim
 from nyx.records import Chunk
 from tests.conftest import text

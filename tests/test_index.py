@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from nyx.index import FORMAT, LOCK, MANIFEST, Index, _checksum
+from nyx.index import LOCK, Index, _checksum
+from nyx.manifest import FORMAT, MANIFEST
 from nyx.records import Chunk
 from tests.conftest import text
 
