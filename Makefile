@@ -6,8 +6,7 @@ INSTALLED := $(VENV)/.installed
 TESTABLE := $(VENV)/.testable
 CONSTRAINTS := constraints.txt
 EXTRAS := cpu,data,train,space
-# To compile all that comes takes half a minute; what is imported is compiled then.
-PIP = $(BIN)/python -m pip install --quiet --no-compile -c $(CONSTRAINTS)
+PIP = $(BIN)/python -m pip install --quiet -c $(CONSTRAINTS)
 # Small models are fastest on one thread; two threads that wait actively slow each other down.
 export OMP_NUM_THREADS ?= 1
 
