@@ -24,7 +24,7 @@ TINY_VLM = Path(__file__).parent / "almanac_vlm"
 
 # Species per guide, and examples of stage 1: what `make demo` trains and tests on.
 SPECIES: dict[Split, int] = {"train": 200, "validation": 50, "test": 100}
-TRIPLETS: dict[Split, int] = {"train": 15840, "validation": 200, "test": 200}
+TRIPLETS: dict[Split, int] = {"train": 21120, "validation": 200, "test": 200}
 
 
 def build(

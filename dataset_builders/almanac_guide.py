@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from random import Random
 
 from dataset_builders.almanac_kinds import MOTHS, Kind
@@ -43,11 +44,16 @@ TRIPLET_KINDS = {
     "plate": 5.0,
     "quote": 4.0,
 }
+# Species whose plates belong together: with so many, pictures alone find nine pages, and order tells which one.
+PLATED = 16
+
+
+Triplet = tuple[Content, Content, Content]  # query, positive, hard negative
 
 
 @dataclass(frozen=True)
 class Page:
-    """A page and what it says: entries by species, or the two nameless species of a plate in the order shown."""
+    """A page and what it says: entries by species, or the two nameless species of a plate that is asked about."""
 
     content: Content
     entries: tuple[Entry, ...] = ()
@@ -58,8 +64,8 @@ def field_guide(split: Split, species: int, seed: int, kind: Kind = MOTHS) -> tu
     """Write the guide of a world of that many species, each new in name and looks to the other splits.
 
     Every species has three pages of its own with its facts, two a page of a moth, at least one of them with its
-    picture. There are also pages of two species, and plates: pages that exist twice, with the same two pictures in
-    either order. A species is on one plate at most: its place there tells which page is meant.
+    picture. There are also pages of two species, and plates: pages without names, on which species keep their place
+    but once. Their pictures are on many pages; the place tells which one is meant.
     """
     rng = Random(f"guide {split} {seed}")
     world = distinct_species(rng, species, split, similarity=0.3, kind=kind)
@@ -69,11 +75,8 @@ def field_guide(split: Split, species: int, seed: int, kind: Kind = MOTHS) -> tu
         entries = tuple(_entry(each, [rng.choice(kind.facts)], rng.random() < 0.8) for each in pair)
         pages.append(Page(write_page(rng, list(entries)), entries))
     plated = rng.sample(world, 2 * round(0.4 * species))
-    for first, second in zip(plated[::2], plated[1::2], strict=True):
-        if first.look == second.look:  # in a world of more species than looks; there is nothing to ask
-            continue
-        page, twin = write_plate(rng, first, second)
-        pages += [Page(page, plate=(first, second)), Page(twin, plate=(second, first))]
+    for start in range(0, len(plated), PLATED):
+        pages += _plates(rng, plated[start : start + PLATED])
     rng.shuffle(pages)
     ids = [content_id(page.content) for page in pages]
     source = f"almanac/{split}/{seed}"
@@ -99,6 +102,19 @@ def _own_pages(rng: Random, species: Species) -> Iterator[Page]:
         yield Page(write_page(rng, [entry]), (entry,))
 
 
+def _plates(rng: Random, species: Sequence[Species]) -> Iterator[Page]:
+    """Show each of one half before each of the other half, and behind one of them, on that page's twin."""
+    half = len(species) // 2
+    for place, first in enumerate(species[:half]):
+        for partner, second in enumerate(species[half:]):
+            if first.look == second.look:  # in a world of more species than looks; there is nothing to ask
+                continue
+            page, twin = write_plate(rng, first, second)
+            yield Page(page)
+            if partner == place:
+                yield Page(twin, plate=(second, first))
+
+
 def asked_of(species: Species, kind: str) -> tuple[str, ...]:
     """Return what questions of a kind may ask of a species."""
     return VISUALS if kind == "look" else ("name",) if kind == "picture name" else species.kind.facts
@@ -120,14 +136,14 @@ def _questions(rng: Random, world: list[Species], pages: list[Page], ids: list[s
                     asked += 1
                     yield _record(ask(rng, kind, species, about), gold)
     for key, page in zip(ids, pages, strict=True):
-        if page.plate:
-            yield _record(_ask_plate(rng, page.plate), [key])
+        for shown, _ in enumerate(page.plate):
+            yield _record(_ask_plate(rng, page.plate, shown), [key])
 
 
-def _ask_plate(rng: Random, plate: tuple[Species, ...]) -> Question:
+def _ask_plate(rng: Random, plate: tuple[Species, ...], shown: int) -> Question:
     first, second = plate
     differing = [about for about in VISUALS if getattr(first.look, about) != getattr(second.look, about)]
-    return ask_order(rng, (first, second), rng.randrange(2), rng.choice(differing))
+    return ask_order(rng, (first, second), shown, rng.choice(differing))
 
 
 def _record(question: Question, gold: list[str]) -> QAPair:
@@ -144,43 +160,59 @@ def _record(question: Question, gold: list[str]) -> QAPair:
 
 
 def topical_examples(split: Split, count: int, seed: int, kind: Kind = MOTHS) -> Iterator[Example]:
-    """Yield examples for stage 1, each of a new world, whose positive is about the query's species and no more.
+    """Yield examples for stage 1, whose positives are about the query's species and no more.
 
-    That is how public pairs are: the positive need not answer. The negative is about a similar species; where order
-    matters it is the same page with its pictures swapped, or a page of one of its species that is no plate. Only a
-    quote's positive says what its query does, and its negative, of the same species, doesn't.
+    That is how public pairs are: the positive need not answer. Two and two ask alike, in a new world, and the one's
+    positive is the other's hard negative: it is about a similar species; where order matters it is the same page with
+    its pictures swapped. So a batch in which they stay together embeds half as many pages, and what two queries have
+    in common drops out of what is learnt. Only a quote's positive says what its query does, and its negative, of the
+    same species, doesn't.
     """
     rng = Random(f"triplets {split} {seed}")
-    for _ in range(count):
+    return islice(_examples(rng, split, kind), count)
+
+
+def _examples(rng: Random, split: Split, kind: Kind) -> Iterator[Example]:
+    while True:
         asks = rng.choices(list(TRIPLET_KINDS), list(TRIPLET_KINDS.values()))[0]
         draw = {"order": _of_plates, "plate": _of_plates, "quote": _of_quotes}.get(asks, _of_species)
-        query, positive, negative = draw(rng, asks, split, kind)
-        key = content_id([*query, *positive])
-        yield Example(id=key, query=query, positives=[positive], negatives=[negative], answers=[])
+        for query, positive, negative in draw(rng, asks, split, kind):
+            key = content_id([*query, *positive])
+            yield Example(id=key, query=query, positives=[positive], negatives=[negative], answers=[])
 
 
-def _of_species(rng: Random, asks: str, split: Split, kind: Kind) -> tuple[Content, Content, Content]:
+def _of_species(rng: Random, asks: str, split: Split, kind: Kind) -> list[Triplet]:
     species = random_species(rng, split, kind)
-    query = ask(rng, asks, species, rng.choice(asked_of(species, asks))).content
-    positive = _topical_page(rng, species, asks.startswith("picture") or rng.random() < 0.55, split)
-    return query, positive, _topical_page(rng, similar_species(rng, species, split), rng.random() < 0.6, split)
+    both = species, similar_species(rng, species, split)
+    queries = [ask(rng, asks, each, rng.choice(asked_of(each, asks))).content for each in both]
+    pages = [_topical_page(rng, each, asks.startswith("picture") or rng.random() < 0.55, split) for each in both]
+    return _each_others_negative(queries, pages)
 
 
-def _of_plates(rng: Random, asks: str, split: Split, kind: Kind) -> tuple[Content, Content, Content]:
-    first, second = distinct_species(rng, 2, split, kind=kind)
-    query = _ask_plate(rng, (first, second)).content if asks == "order" else show_plate(rng, first, second)
-    positive, twin = write_plate(rng, first, second)
-    return query, positive, _topical_page(rng, first, True, split) if rng.random() < 0.4 else twin
+def _of_plates(rng: Random, asks: str, split: Split, kind: Kind) -> list[Triplet]:
+    """Look for a page and for its twin; what stands in for the page is another page of a species of theirs."""
+    first, second, third = distinct_species(rng, 3, split, kind=kind)
+    plates, pages = ((first, second), (second, first)), write_plate(rng, first, second)
+    one, other = rng.sample((0, 1), 2)  # where `first` stands
+    queries = [
+        _ask_plate(rng, plates[place], place).content if asks == "order" else show_plate(rng, *plates[place])
+        for place in (one, other)
+    ]
+    misplaced = write_plate(rng, first, third)[one]
+    negative = _topical_page(rng, first, True, split) if rng.random() < 0.6 else misplaced
+    return [(queries[0], pages[one], pages[other]), (queries[1], pages[other], negative)]
 
 
-def _of_quotes(rng: Random, asks: str, split: Split, kind: Kind) -> tuple[Content, Content, Content]:
+def _of_quotes(rng: Random, asks: str, split: Split, kind: Kind) -> list[Triplet]:
     species = random_species(rng, split, kind)
     facts = rng.sample(kind.facts, 4)
-    query = write_page(rng, [Entry(species, (facts[0],), pictured=False)])
-    positive, negative = (
-        write_page(rng, [_entry(species, stated, rng.random() < 0.55)]) for stated in (facts[:2], facts[2:])
-    )
-    return query, positive, negative
+    queries = [write_page(rng, [Entry(species, (fact,), pictured=False)]) for fact in facts[::2]]
+    pages = [write_page(rng, [_entry(species, stated, rng.random() < 0.55)]) for stated in (facts[:2], facts[2:])]
+    return _each_others_negative(queries, pages)
+
+
+def _each_others_negative(queries: Sequence[Content], pages: Sequence[Content]) -> list[Triplet]:
+    return [(queries[0], pages[0], pages[1]), (queries[1], pages[1], pages[0])]
 
 
 def _topical_page(rng: Random, species: Species, pictured: bool, split: Split) -> Content:

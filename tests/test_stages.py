@@ -203,6 +203,7 @@ def test_stages_train_the_same_with_one_process_and_two(stage, dataset, first, f
     batch = "--per_device_train_batch_size"
     losses, weights, said = launch("one", stage, tmp_path / "one", *options, batch, 4)
     assert len(losses) == 20 and "1 process(es), contrastive batches of 4, 2 an update" in said
+    assert ("examples, in the file's order" if stage == "stage1" else "examples, shuffled") in said
     for way in ("ddp", "zero2"):
         ours, trained, said = launch(way, stage, tmp_path / way, *options, batch, 2)
         assert "2 process(es), contrastive batches of 4, 2 an update" in said

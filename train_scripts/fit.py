@@ -208,8 +208,9 @@ def check_batches(trainer: NyxTrainer, examples: int) -> dict[str, int]:
             "gradient_accumulation_steps × processes. Lower one of them."
         )
     # Said aloud, since `accelerate launch --cpu --num_processes 2` quietly starts one.
-    line = "%d examples; %d process(es), contrastive batches of %d, %d an update"
-    logger.info(line, examples, processes, update // batches, batches)
+    order = "in the file's order" if trainer.args.train_sampling_strategy == "sequential" else "shuffled"
+    line = "%d examples, %s; %d process(es), contrastive batches of %d, %d an update"
+    logger.info(line, examples, order, processes, update // batches, batches)
     return {"examples": examples, "processes": processes}
 
 
