@@ -44,6 +44,19 @@ def test_the_reader_reads(guide, reader):
     assert gold["answer_f1"] >= gold["answer_em"]
 
 
+def test_recall_by_kind_is_of_the_questions_of_that_kind(guide):
+    rng = np.random.default_rng(0)
+    positions = np.stack([rng.permutation(len(guide.chunks))[:50] for _ in guide.questions])
+    found = guide.found(positions)
+    assert 0 < mean(found) < 1 and mean(found) == pytest.approx(guide.retrieval(positions)["recall@5"])
+    is_order = [question.kind == "order" for question in guide.questions]
+    positions[is_order] = gold_positions(guide)[is_order]
+    by_kind = guide.by_kind(guide.found(positions))
+    assert by_kind.pop("order") == 1
+    others = [value for value, order in zip(found, is_order, strict=True) if not order]
+    assert mean(list(by_kind.values())) < 1 and guide.found(positions).count(1.0) == sum(others) + sum(is_order)
+
+
 def test_random_documents_are_never_gold(guide):
     ids = {text_of(chunk.content) + str(len(chunk.content)): chunk.id for chunk in guide.chunks}
     assert len(ids) > 50

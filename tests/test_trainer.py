@@ -1,13 +1,16 @@
 """The trainer's loss is the closed form over the batch, and what answers is never a negative."""
 
 import copy
+import io
 
 import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from PIL import Image
 
 from dataset_builders.schema import Chunk, Example, Preference, QAPair
+from modeling_nyx.images_nyx import BadImage
 from tests.conftest import text
 from train_scripts.apart import ApartTrainer, apart_scores, parts_of
 from train_scripts.batching import contrastive_batch, excluded_pairs
@@ -37,6 +40,18 @@ def test_a_batch_lines_up_positives_then_hard_negatives():
     assert batch.places == [0, 1, 2, 3, 3, 4, 5, 6]
     assert batch.owners == [0, 1, 2, 0, 1]
     assert [content[0]["text"] for content in contrastive_batch(EXAMPLES, 0).documents] == ["a", "e"]
+
+
+def test_a_content_that_cannot_be_embedded_is_named_with_its_example(make):
+    trainer, file = make(hard_negatives=2), io.BytesIO()
+    Image.effect_noise((90, 90), 60).save(file, "JPEG")
+    cut = [{"type": "image", "image": file.getvalue()[:2000]}]
+    broken = Example("broken", [text("A query")], [[text("A page")]], [[text("Another")], cut])
+    with pytest.raises(BadImage, match="^Example broken, document: .*cannot be decoded"):
+        trainer.training_step(trainer.model, {"examples": [EXAMPLES[0], broken]})
+    empty = Example("empty", [text("")], [[text("A page")]], [])
+    with pytest.raises(ValueError, match="^Example empty, query: Item 0: "):
+        trainer.training_step(trainer.model, {"examples": [EXAMPLES[0], empty]})
 
 
 def excluded(batch):

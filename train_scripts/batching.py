@@ -11,6 +11,7 @@ from torch import Tensor
 from dataset_builders.schema import Example, Preference
 from modeling_nyx import NyxProcessor
 from modeling_nyx.content_nyx import Content
+from modeling_nyx.processing_nyx import Role
 from modeling_nyx.rows_nyx import Row, group_by_tokens
 from nyx.records import content_id
 
@@ -94,6 +95,20 @@ def micro_batches(batch: ContrastiveBatch, processor: NyxProcessor, batch_tokens
     rows = processor.rows(batch.queries, "query") + processor.rows(batch.documents, "document")
     groups = group_by_tokens([len(row.ids) for row in rows], batch_tokens)
     return [MicroBatch(indices, [rows[index] for index in indices]) for indices in groups]
+
+
+def name_bad_example(examples: Sequence[Example], processor: NyxProcessor) -> None:
+    """Raise the error of the first content that cannot be embedded, with its example's id, if there is one."""
+    for example in examples:
+        roles: dict[Role, list[Content]] = {
+            "query": [example.query],
+            "document": [*example.positives, *example.negatives],
+        }
+        for role, contents in roles.items():
+            try:
+                processor.pack_rows(processor.rows(contents, role))
+            except ValueError as error:
+                raise type(error)(f"Example {example.id}, {role}: {error}") from error
 
 
 def excluded_pairs(

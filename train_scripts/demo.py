@@ -112,10 +112,16 @@ def heading(words: str) -> None:
 
 
 def show(report: dict[str, Any], console: Console) -> None:
-    """Print the two tables of a report."""
+    """Print the three tables of a report."""
     table = Table("Retriever", *COLUMNS.values(), title="The Almanac: unseen species, one document read")
     for row in report["rows"]:
         table.add_row(row["retriever"], *(f"{row[key]:.3f}" if key in row else "–" for key in COLUMNS))
+    console.print(table)
+    retrievers = [row for row in report["rows"] if "recall@5" in row]
+    kinds = list(retrievers[0]["recall@5_by_kind"])
+    table = Table("Retriever", *kinds, title="Recall@5 by kind of question")
+    for row in retrievers:
+        table.add_row(row["retriever"], *(f"{row['recall@5_by_kind'][kind]:.3f}" for kind in kinds))
     console.print(table)
     table = Table("Dimensions", "Recall@1", "Recall@5", title="Stage 2, by prefix of the embedding")
     for row in report["dimensions"]:

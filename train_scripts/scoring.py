@@ -14,7 +14,7 @@ from dataset_builders.almanac_world import LOOKS_BY_SPLIT
 from dataset_builders.schema import Chunk, QAPair, read_records
 from modeling_nyx.content_nyx import Content
 from nyx.answers import Answers, rag
-from nyx.metrics import mean, retrieval_scores
+from nyx.metrics import mean, recall_at_k, retrieval_scores
 from nyx.ranking import top_by_dim
 from nyx.reader import Reader
 
@@ -48,8 +48,15 @@ class Guide:
 
     def retrieval(self, positions: np.ndarray) -> dict[str, float]:
         """Score a ranking (questions, depth) of positions in the corpus."""
-        ranked = [[self.chunks[position].id for position in row] for row in positions]
-        return retrieval_scores(ranked, [question.gold_ids for question in self.questions])
+        return retrieval_scores(self._ranked(positions), [question.gold_ids for question in self.questions])
+
+    def found(self, positions: np.ndarray) -> list[float]:
+        """Return each question's Recall@5 in a ranking (questions, depth)."""
+        golds = (question.gold_ids for question in self.questions)
+        return [recall_at_k(ids, gold, 5) for ids, gold in zip(self._ranked(positions), golds, strict=True)]
+
+    def _ranked(self, positions: np.ndarray) -> list[list[str]]:
+        return [[self.chunks[position].id for position in row] for row in positions]
 
     def answers(self, reader: Reader, documents: Sequence[list[Content]]) -> Answers:
         """Let the reader answer every question from its documents."""
@@ -67,8 +74,11 @@ class Guide:
 def retriever_row(name: str, guide: Guide, positions: np.ndarray, reader: Reader) -> tuple[dict[str, Any], Answers]:
     """Score a ranking and the reader's answers from its first document."""
     answers = guide.answers(reader, [[guide.chunks[row[0]].content] for row in positions])
-    row = {"retriever": name, **guide.retrieval(positions), **answers.scores()}
-    return row | {"answer_em_by_kind": guide.by_kind(answers.em)}, answers
+    by_kind = {
+        "recall@5_by_kind": guide.by_kind(guide.found(positions)),
+        "answer_em_by_kind": guide.by_kind(answers.em),
+    }
+    return {"retriever": name, **guide.retrieval(positions), **answers.scores(), **by_kind}, answers
 
 
 def reader_row(name: str, guide: Guide, documents: Sequence[list[Content]], reader: Reader) -> dict[str, Any]:

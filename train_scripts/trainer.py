@@ -21,6 +21,7 @@ from train_scripts.batching import (
     contrastive_batch,
     excluded_pairs,
     micro_batches,
+    name_bad_example,
 )
 from train_scripts.distributed import gather_objects, gather_rows, sum_gradients
 from train_scripts.gradient_cache import Embedder, cached_backward
@@ -153,14 +154,18 @@ class NyxTrainer(Trainer):
 
     def _contrastive_step(self, model: Any, examples: list[Example]) -> Tensor:
         batch = contrastive_batch(examples, self.args.hard_negatives, self.args.utility_temperature)
-        micros = self.split(batch)
-        return cached_backward(
-            self.embedder_class(model, self.encoder, micros, self.accelerator.autocast),
-            micros,
-            lambda embeddings: self._loss(batch, embeddings),
-            lambda scalar: self._backward(model, scalar),
-            self.args.graph_tokens,
-        )
+        try:
+            micros = self.split(batch)
+            return cached_backward(
+                self.embedder_class(model, self.encoder, micros, self.accelerator.autocast),
+                micros,
+                lambda embeddings: self._loss(batch, embeddings),
+                lambda scalar: self._backward(model, scalar),
+                self.args.graph_tokens,
+            )
+        except ValueError:
+            name_bad_example(examples, self.encoder.processor)
+            raise
 
     def split(self, batch: ContrastiveBatch) -> list[MicroBatch]:
         """Cut a batch into what one forward pass takes each."""
