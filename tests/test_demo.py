@@ -14,7 +14,7 @@ ROWS = ["no document", "bm25", "divide and conquer", "stage 1", "stage 2", "gold
 
 
 def test_every_step_and_again(tmp_path, capsys):
-    sizes = {"train": 12, "validation": 5, "test": 6}
+    sizes = {"train": 30, "validation": 5, "test": 6}
     build(tmp_path / "nyxqa", species=sizes, triplets={"train": 64, "validation": 5, "test": 5})
     arguments = ["--folder", str(tmp_path), "--steps", "2"]
     demo.main(arguments)
