@@ -67,7 +67,7 @@ def pairs(system: str, page: str, misbehave: bool) -> Iterator[dict[str, str]]:
         yield {"question": "What does the author say in this document?", "answer": "little"}
         yield {"question": "How many moths are in <image9>?", "answer": "two"}
         yield {"question": "Who flies at night in June?", "answer": "(the page does not say)"}
-        if digest(page) % 5 == 0:
+        if len(words) > 12 and digest(page) % 5 == 0:  # after five others
             yield {"question": "Which pair is the sixth?", "answer": "this one"}
 
 

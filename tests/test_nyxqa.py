@@ -31,7 +31,7 @@ RULE = QARule(chunks=1000, held_out_share=0.2)
 @pytest.fixture(scope="module")
 def chunks(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("chunks") / "chunks.parquet"
-    write_records(field_guide("train", 25, 0)[0], path)
+    write_records([chunk for seed in range(3) for chunk in field_guide("train", 8, seed)[0]], path)
     return path
 
 
