@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -179,6 +180,15 @@ LAUNCHES = {
 }
 
 
+def run_script(monkeypatch, script, *arguments):
+    """Run a script as `python train_scripts/SCRIPT.py` would, in this process; returns its exit status."""
+    path = ROOT / "train_scripts" / f"{script}.py"
+    monkeypatch.setattr(sys, "argv", [str(path), *arguments])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(path), run_name="__main__")
+    return end.value.code
+
+
 def launch(way, stage, output, *options):
     """Start a stage as README says it; returns its curve's losses, its weights, and what it printed."""
     port = free_port()
@@ -213,10 +223,9 @@ def test_stages_train_the_same_with_one_process_and_two(stage, dataset, first, f
 
 
 @pytest.mark.parametrize("script", ["stage1", "stage2", "collect_feedback", "train_reader", "demo", "apart"])
-def test_help_shows_how_to_start(script):
-    path = ROOT / "train_scripts" / f"{script}.py"
-    run = subprocess.run([sys.executable, path, "--help"], capture_output=True, text=True)
-    assert run.returncode == 0 and "usage" in run.stdout
+def test_help_shows_how_to_start(script, monkeypatch, capsys):
+    assert run_script(monkeypatch, script, "--help") == 0
+    assert "usage" in capsys.readouterr().out
 
 
 def test_dimensions_beyond_the_model_are_refused(dataset, tmp_path):
@@ -351,7 +360,8 @@ def test_an_adapter_needs_no_targets_and_leaves_frozen_vision_alone(dataset, tmp
 
 
 @pytest.mark.parametrize("script", ["stage1", "stage2", "collect_feedback"])
-def test_mistakes_end_in_one_line(script, tmp_path):
-    command = [sys.executable, ROOT / "train_scripts" / f"{script}.py", "--dataset", tmp_path / "nowhere"]
-    run = subprocess.run([*map(str, command)], capture_output=True, text=True, cwd=tmp_path)
-    assert run.returncode == 2 and "Traceback" not in run.stderr and "Error: " in run.stderr.splitlines()[-1]
+def test_mistakes_end_in_one_line(script, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run_script(monkeypatch, script, "--dataset", str(tmp_path / "nowhere")) == 2
+    said = capsys.readouterr().err
+    assert "Traceback" not in said and "Error: " in said.splitlines()[-1]

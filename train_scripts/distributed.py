@@ -11,6 +11,16 @@ def is_distributed() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
+def use_gloo_alone() -> None:
+    """Keep DeepSpeed on a CPU from compiling an all-reduce of its own, a minute in every new environment.
+
+    It tries the compiler to find out which of its kernels it could have; told that it can have none, it takes gloo's.
+    """
+    import deepspeed
+
+    deepspeed.ops.__compatible_ops__ = {}
+
+
 def gather_objects(value: object) -> list:
     """Return every process's value, in the order of ranks."""
     if not is_distributed():

@@ -1,5 +1,6 @@
 """`NyxTrainer`: transformers' Trainer with contrastive steps, on one process, under DDP and under DeepSpeed ZeRO-2."""
 
+import os
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -23,7 +24,7 @@ from train_scripts.batching import (
     micro_batches,
     name_bad_example,
 )
-from train_scripts.distributed import gather_objects, gather_rows, sum_gradients
+from train_scripts.distributed import gather_objects, gather_rows, sum_gradients, use_gloo_alone
 from train_scripts.gradient_cache import Embedder, cached_backward
 from train_scripts.losses import matryoshka_info_nce
 
@@ -68,6 +69,8 @@ class NyxTrainingArguments(TrainingArguments):
             self.contrastive_batches = self.gradient_accumulation_steps
             self.per_device_train_batch_size *= self.contrastive_batches
             self.gradient_accumulation_steps: int = 1
+        if (self.deepspeed or os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true") and not torch.cuda.is_available():
+            use_gloo_alone()  # before the rest, which makes the processes speak
         super().__post_init__()
         self._check()
 
