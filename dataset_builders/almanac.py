@@ -12,8 +12,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from dataset_builders.almanac_guide import field_guide, topical_examples
+from dataset_builders.almanac_guide import field_guide
 from dataset_builders.almanac_kinds import MOTHS, Kind
+from dataset_builders.almanac_triplets import topical_examples
 from dataset_builders.almanac_world import Split
 from dataset_builders.card import write_card
 from dataset_builders.schema import Chunk, write_records

@@ -5,6 +5,7 @@ Kinds of question, by what the query holds and what the answer is:
 `order` picture → visible feature of the *other* one on a page where only the order of the pictures tells them apart.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -32,6 +33,11 @@ class Question:
     about: str
     content: Content
     answer: str
+
+
+def write_entry(species: Species, facts: Sequence[str], pictured: bool) -> Entry:
+    """Write what a page says of a species; of a kind whose pictures have a set size, all pages show it."""
+    return Entry(species, tuple(facts), pictured or species.kind.side is not None)
 
 
 def _content(pieces: list[str | bytes]) -> Content:
@@ -130,6 +136,13 @@ def ask_order(rng: Random, plate: tuple[Species, Species], shown: int, about: st
     words = f"{forms.order_questions[shown]} {forms.look_questions[about].format(S=forms.others[shown])}"
     content = _content([_picture(rng, plate[shown]), words])
     return Question("order", about, content, getattr(plate[1 - shown].look, about))
+
+
+def ask_plate(rng: Random, plate: tuple[Species, ...], shown: int) -> Question:
+    """Show one species of a plate (0 or 1), and ask for a feature in which the other one differs."""
+    first, second = plate
+    differing = [about for about in VISUALS if getattr(first.look, about) != getattr(second.look, about)]
+    return ask_order(rng, (first, second), shown, rng.choice(differing))
 
 
 def show_plate(rng: Random, first: Species, second: Species) -> Content:

@@ -11,11 +11,12 @@ import pytest
 from dataset_builders import almanac_guide
 from dataset_builders import almanac_world as world
 from dataset_builders.almanac import build, write_pages
-from dataset_builders.almanac_guide import field_guide, topical_examples
+from dataset_builders.almanac_guide import field_guide
 from dataset_builders.almanac_kinds import FIRST_NAMES, LARGE_MOTHS, LAST_NAMES, MINERALS, MOTHS
 from dataset_builders.almanac_lessons import UNKNOWN, page_lesson, picture_lesson, plate_lesson
 from dataset_builders.almanac_pages import Entry, ask, ask_order, write_page, write_plate
 from dataset_builders.almanac_pictures import SIZES, picture
+from dataset_builders.almanac_triplets import topical_examples
 from dataset_builders.schema import Chunk, Example, QAPair, read_records
 from dataset_builders.sources import read_pages
 from modeling_nyx import load_image

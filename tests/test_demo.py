@@ -21,6 +21,7 @@ def test_every_step_and_again(tmp_path, capsys):
     printed = capsys.readouterr().out
     report = json.loads((tmp_path / "report.json").read_text())
     assert [row["retriever"] for row in report["rows"]] == ROWS and all(name in printed for name in ROWS)
+    assert "Recall@5 by kind of question" in printed and "picture fact" in printed
     for row in report["rows"]:
         assert 0 <= row["answer_em"] <= 1
         if row["retriever"] not in ("no document", "gold document"):

@@ -6,6 +6,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from nyx.errors import extra
+
 
 def is_distributed() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
@@ -16,7 +18,8 @@ def use_gloo_alone() -> None:
 
     It tries the compiler to find out which of its kernels it could have; told that it can have none, it takes gloo's.
     """
-    import deepspeed
+    with extra("train"):
+        import deepspeed
 
     deepspeed.ops.__compatible_ops__ = {}
 

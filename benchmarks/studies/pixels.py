@@ -33,7 +33,7 @@ STEPS = 120
 # Without a validation guide nothing is evaluated before training; the train guide isn't used.
 SIZES: dict[str, Any] = {
     "species": {"train": 2, "test": SPECIES["test"]},
-    "triplets": TRIPLETS | {"train": 64 * STEPS},
+    "triplets": TRIPLETS | {"train": 64 * STEPS},  # the recipe's batch
 }
 DOCUMENTS = 100
 
