@@ -18,7 +18,7 @@ demo: $(INSTALLED)  ## Train, align, index and ask, on the Almanac: one table at
 test: lint pytest  ## Lint, types, and all tests, offline
 
 pytest: $(TESTABLE)
-	HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS)
+	HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 test-floor:  ## All tests with the oldest versions that setup.cfg allows, in an environment of their own
 	$(MAKE) pytest VENV=.venv-floor CONSTRAINTS=constraints-floor.txt

@@ -1,10 +1,15 @@
 """The encoder; the files named `*_nyx.py` travel with a checkpoint."""
 
-from modeling_nyx.configuration_nyx import NyxConfig, NyxQwen3VLConfig
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from modeling_nyx.content_nyx import to_content
 from modeling_nyx.images_nyx import BadImage, load_image
-from modeling_nyx.modeling_nyx import NyxModel, NyxQwen3VLModel
-from modeling_nyx.processing_nyx import NyxProcessor, NyxQwen3VLProcessor
+
+if TYPE_CHECKING:
+    from modeling_nyx.configuration_nyx import NyxConfig, NyxQwen3VLConfig
+    from modeling_nyx.modeling_nyx import NyxModel, NyxQwen3VLModel
+    from modeling_nyx.processing_nyx import NyxProcessor, NyxQwen3VLProcessor
 
 __all__ = [
     "BadImage",
@@ -17,3 +22,13 @@ __all__ = [
     "load_image",
     "to_content",
 ]
+# What takes seconds to import, and reading pages has no use for.
+LATER = {"Config": "configuration_nyx", "Model": "modeling_nyx", "Processor": "processing_nyx"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the model, its configuration or its processor when it is first asked for."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = next(module for end, module in LATER.items() if name.endswith(end))
+    return getattr(import_module(f"modeling_nyx.{module}"), name)

@@ -3,35 +3,59 @@
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from nyx.errors import plain_errors
-from nyx_cli.ask import ask_command
-from nyx_cli.audit_qa import audit_qa_command
-from nyx_cli.benchmark import benchmark_command
-from nyx_cli.build_qa import build_qa_command
-from nyx_cli.convert import convert_command
-from nyx_cli.demo import demo_command
-from nyx_cli.evaluate import evaluate_command
-from nyx_cli.feedback import feedback_command
-from nyx_cli.index import index_command
-from nyx_cli.ingest import ingest_command
-from nyx_cli.mine import mine_command
-from nyx_cli.publish import publish_command
-from nyx_cli.report import report_command
-from nyx_cli.search import search_command
-from nyx_cli.serve import serve_command
-from nyx_cli.train import SETTINGS, train_command
 
 # Typer brings a click of its own, or takes the installed one: what both raise is found through what it exports.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 INTERRUPTED = 130
+# In the order of the data's way; what a command says first of itself.
+COMMANDS = {
+    "demo": "Generate the Almanac, train both stages, index, ask, and print one table: minutes on two cores.",
+    "ingest": "Cut pages into chunks, pictures in place.",
+    "index": "Embed chunks, and keep them with their vectors.",
+    "search": "Find the chunks that answer a question.",
+    "ask": "Find documents, and let a reader answer from them.",
+    "serve": "Search and ask in a browser; upload pages of your own.",
+    "build-qa": "Make a NyxQA of your own pages: questions over texts and pictures, options, gold chunks, hard "
+    "negatives.",
+    "audit-qa": "Plant known errors into a sample of questions, and count what each filter of `nyx build-qa` catches "
+    "and loses.",
+    "convert": "Turn a public set's rows into a corpus and questions, or into examples.",
+    "mine": "Find what a retriever confuses with the answer, as examples for stage 1.",
+    "train": "Train a retriever in this process, as the tiny recipe says, or another that `--config` names.",
+    "feedback": "Let readers judge what a retriever finds: from which documents they answer right.",
+    "benchmark": "Draw questions of a public set, or of one's own, and lay them beside the corpus that they are asked "
+    "of.",
+    "evaluate": "Score retrievers on benchmarks: Recall, MRR, nDCG, and with a reader its answers, all with 95 % "
+    "intervals.",
+    "report": "Write report.md, report.html and results.md, the section for a model's card, from the records in a "
+    "folder.",
+    "publish": "Put a model, a dataset or the demo on the Hub, with a card of what really ran.",
+}
+MARKUP: Any = "markdown"
+
+
+def load(name: str) -> Any:
+    """Import a command; the others, with the seconds that some take to import, are left alone."""
+    module = import_module(f"nyx_cli.{name.replace('-', '_')}")
+    alone = typer.Typer(add_completion=False, rich_markup_mode=MARKUP)
+    settings = getattr(module, "SETTINGS", None)
+    alone.command(name, context_settings=settings)(getattr(module, f"{name.replace('-', '_')}_command"))
+    return typer.main.get_command(alone)
 
 
 class _Group(TyperGroup):
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that is named, to run it, or to complete its options."""
+        name, found, rest = super().resolve_command(ctx, args)
+        return name, found and load(str(name)), rest
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command; what the user can put right is one line on stderr, with --debug a stack trace."""
         with nullcontext() if ctx.params["debug"] else plain_errors():
@@ -45,25 +69,10 @@ app = typer.Typer(
     "feedback → train → evaluate → report → publish.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode=MARKUP,
 )
-# In the order of the data's way.
-app.command("demo")(demo_command)
-app.command("ingest")(ingest_command)
-app.command("index")(index_command)
-app.command("search")(search_command)
-app.command("ask")(ask_command)
-app.command("serve")(serve_command)
-app.command("build-qa")(build_qa_command)
-app.command("audit-qa")(audit_qa_command)
-app.command("convert")(convert_command)
-app.command("mine")(mine_command)
-app.command("train", context_settings=SETTINGS)(train_command)
-app.command("feedback")(feedback_command)
-app.command("benchmark")(benchmark_command)
-app.command("evaluate")(evaluate_command)
-app.command("report")(report_command)
-app.command("publish")(publish_command)
+for _name, _summary in COMMANDS.items():
+    app.command(_name, help=_summary)(lambda: None)  # for the list alone: `load` brings what runs
 
 
 @app.callback()

@@ -31,6 +31,15 @@ from tests.hub_pages import TOKEN
 
 torch.set_num_threads(1)
 
+# Files that take longest, of few tests some of them: handed out last, one worker would be alone with them.
+FIRST = "stages help distributed publish studies benchmarks train_reader demo protocol docs page_chunks upload".split()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest."""
+    places = {f"test_{name}": place for place, name in enumerate(FIRST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(FIRST)))
+
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Show the tables that tests recorded, also when they ran in workers."""

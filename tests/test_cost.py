@@ -6,12 +6,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-import typer
 from peft import get_peft_model_state_dict
 
 from benchmarks.encode_case import TEXT, VISION, write_checkpoint
 from modeling_nyx import NyxModel
-from nyx_cli.main import app
+from nyx_cli.main import load
 from train_scripts import collect_feedback, cost, stage1
 from train_scripts.cost import (
     BATCH,
@@ -30,14 +29,13 @@ from train_scripts.fit import adapted
 COMMANDS = [
     (name, run) for name, study in cost.read_studies().items() for runs, _ in cost.steps(study) for run in runs
 ]
-OURS = typer.main.get_command(app)
 
 
 def check(run: str) -> None:
     """Read a command as the program does that it names; what fails is a mistake in the recipe."""
     match shlex.split(run):
         case ["nyx", name, *given]:
-            OURS.commands[name].make_context(f"nyx {name}", given)  # type: ignore[attr-defined]
+            load(name).make_context(f"nyx {name}", given)
         case ["accelerate", "launch", "--num_processes", "8", script, *given]:
             stage = re.fullmatch(r"train_scripts/(stage[12])\.py", script)
             assert stage

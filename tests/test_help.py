@@ -17,7 +17,6 @@ import httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import typer
 
 from dataset_builders.almanac import TINY_VLM, build, write_pages
 from dataset_builders.schema import Chunk, read_records
@@ -27,7 +26,7 @@ from nyx.index import Index
 from nyx.local_engine import LocalEngine
 from nyx.models import fingerprint
 from nyx.reader import INSTRUCTION
-from nyx_cli.main import app, main
+from nyx_cli.main import COMMANDS, load, main
 from tests.conftest import free_port
 from tests.public_rows import HOTPOT, HUMAN
 from tests.scripted_reader import script
@@ -35,7 +34,6 @@ from tests.scripted_server import Reply, ScriptedServer, said
 from train_scripts import stage1
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = {command.name: command.callback for command in app.registered_commands}
 # In this order, because what one leaves the next reads.
 ORDER = (
     "ingest index search ask serve build-qa audit-qa mine convert benchmark feedback train evaluate report publish "
@@ -69,7 +67,7 @@ for words in ["search --help", "index --help", "ask --help", "demo", "train stag
 
 def examples(name: str) -> list[str]:
     """Return the commands that a command's help shows."""
-    words = inspect.cleandoc(COMMANDS[name].__doc__ or "")
+    words = inspect.getdoc(load(name).callback) or ""
     return [line.strip() for line in words.splitlines() if re.match(r"\s*nyx [a-z-]+($| )", line)]
 
 
@@ -185,6 +183,22 @@ def test_every_command_is_tried():
         assert all(example.startswith(f"nyx {name}") for example in examples(name)) and examples(name)
 
 
+def test_the_list_says_of_every_command_what_it_says_of_itself(capsys):
+    for name, summary in COMMANDS.items():
+        words = inspect.getdoc(load(name).callback) or ""
+        assert " ".join(words.split("\n\n")[0].split()) == summary
+    assert _status(["--help"]) == 0
+    listed = re.findall(r"^│ ([a-z][a-z-]*) {2,}", capsys.readouterr().out, re.MULTILINE)
+    assert listed == list(COMMANDS)
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["ingest", "--help"], ["convert", "--help"]])
+def test_what_needs_no_model_does_not_wait_for_torch(argv):
+    code = f"import sys; from nyx_cli.main import main\ntry: main({argv})\nfinally: print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "Usage: nyx" in run.stdout and "torch" not in run.stdout.split()
+
+
 def test_help_shows_them(capsys):
     for name in COMMANDS:
         assert _status([name, "--help"]) == 0
@@ -194,7 +208,6 @@ def test_help_shows_them(capsys):
 
 def test_the_readmes_commands_are_those_of_help(monkeypatch):
     monkeypatch.chdir(ROOT)
-    commands = typer.main.get_command(app).commands
     # What is inside $(…) is another program's.
     text = re.sub(r"\$\(.*?\)", "", (ROOT / "README.md").read_text())
     named = re.findall(r"(?:^|`)nyx ([a-z][a-z-]*)((?: [^`#\n]*)?)", text, re.MULTILINE)
@@ -204,7 +217,7 @@ def test_the_readmes_commands_are_those_of_help(monkeypatch):
             stage, *words = rest.split()
             stage1.parse([*words, "--bf16", "false"], stage)  # which no CPU can
             continue
-        options = {option for each in commands[name].params for option in each.opts}
+        options = {option for each in load(name).params for option in each.opts}
         given = {part for part in re.split(r"[ =]", rest) if re.fullmatch(r"--?[a-z][a-z-]*", part)}
         assert given <= options, name
 

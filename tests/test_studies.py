@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from benchmarks import tables
+from benchmarks.studies import rule
 from benchmarks.studies.data_scale import log_linear
 from benchmarks.studies.golden import conditional
 from benchmarks.studies.graded import likelihoods
@@ -31,8 +32,17 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("worlds")
 
 
+@pytest.fixture
+def few_rules(monkeypatch):
+    """Of rules of a kind one: each is a training for two readers."""
+    few = {name: rule.RULES[name] for name in ("recipe", "K 4", "window 2", "F1 > 0")}
+    told = [pair for pair in rule.COMPARED if {arm.split(",")[0] for arm in pair} <= {*few, "stage 1"}]
+    monkeypatch.setattr(rule, "RULES", few)
+    monkeypatch.setattr(rule, "STUDY", replace(rule.STUDY, compared=told))
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_a_study_runs_dry_and_goes_on_where_it_was(name, folder, tmp_path):
+def test_a_study_runs_dry_and_goes_on_where_it_was(name, folder, tmp_path, few_rules):
     study: Study = import_module(f"benchmarks.studies.{name}").STUDY
     arguments = ["--dry", "--seeds", "0", "--folder", str(folder), "--output", str(tmp_path)]
     study.run(arguments)

@@ -61,12 +61,13 @@ def measure(world: World) -> Measured:
     arms: dict[str, Outcomes] = {}
     statistics = {}
     found = top(*world.embed("stage 1"), DEPTH)
+    every = 1 if world.dry else EVERY  # a dry run's few answers would leave too few examples
     for name, place in {OWN: TINY_VLM, NARROW: reader_of(world, 64)}.items():
         reader = Reader.from_pretrained(place, cache=world.folder / "answers.sqlite")
         arms[f"stage 1, {name}"] = world.retrieved(found, reader)
         for rule, changed in RULES.items():
             folder = world.folder / "studies" / "rule" / name / rule
-            examples = collect(world, folder, EVERY, reader=[str(place)], **changed)
+            examples = collect(world, folder, every, reader=[str(place)], **changed)
             checkpoint = world.align(f"rule/{name}/{rule}, trained", examples, *SHORT)
             arms[f"{rule}, {name}"] = world.retrieved(top(*world.embed(checkpoint), DEPTH), reader)
             statistics[f"{rule}, {name}"] = json.loads((examples.parent / "train.statistics.json").read_text())
