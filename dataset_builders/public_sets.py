@@ -6,7 +6,7 @@ Rows are streamed, from the Hub or from files; what cannot be used is told to `d
 import gzip
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -168,10 +168,21 @@ def to_records(rows: Iterable[Row], public: PublicSet, images: Path | None, drop
     return each_once(records_by_row(rows, public, images, dropped))
 
 
-def write_parts(records: Iterable[Any], folder: Path, split: str) -> Counter[str]:
+def noting(dropped: Dropped, reasons: list[str]) -> Dropped:
+    """Return `dropped` as it is, but that it also puts each reason down in `reasons`."""
+
+    def told(row: str, reason: str) -> None:
+        reasons.append(f"{row}: {reason}")
+        dropped(row, reason)
+
+    return told
+
+
+def write_parts(records: Iterable[Any], folder: Path, split: str, reasons: Sequence[str] = ()) -> Counter[str]:
     """Write records of several kinds into a dataset folder, and return how many came into each of its parts.
 
-    Each file appears whole, or, if anything fails, none does. Raises `ValueError` if there is no record.
+    Each file appears whole, or, if anything fails, none does. Raises `ValueError` if there is no record, with the
+    first of the `reasons` why rows were left out.
     """
     counts: Counter[str] = Counter()
     with ExitStack() as files:
@@ -183,7 +194,7 @@ def write_parts(records: Iterable[Any], folder: Path, split: str) -> Counter[str
             write[kind](record)
             counts[PLACES[kind]] += 1
         if not counts:
-            raise ValueError("No row can be used.")
+            raise ValueError("; ".join(["No row can be used", *reasons[:1]]).rstrip(".") + ".")
     return counts
 
 
@@ -204,5 +215,7 @@ def convert(
     """
     if split not in SPLITS:
         raise ValueError(f"Unknown split {split!r}; expected one of {', '.join(SPLITS)}.")
+    reasons: list[str] = []
+    dropped = noting(dropped, reasons)
     rows = tqdm(islice(read_rows(public, split, source, config), limit), desc="rows")
-    return write_parts(to_records(rows, public, images, dropped), folder, split)
+    return write_parts(to_records(rows, public, images, dropped), folder, split, reasons)

@@ -22,6 +22,7 @@ from dataset_builders.public_sets import (
     PUBLIC_SETS,
     PublicSet,
     each_once,
+    noting,
     read_rows,
     records_by_row,
     write_parts,
@@ -87,7 +88,7 @@ def build(
     """
     benchmark, public, source = _find(name, source)
     reasons: list[str] = []
-    dropped = _noting(dropped, reasons)
+    dropped = noting(dropped, reasons)
     if public.pictures and images is None:
         images = Path(source) / "images"
     count = benchmark.questions if questions is None else questions
@@ -141,14 +142,6 @@ def _documents(benchmark: PublicBenchmark, public: PublicSet, source: str, dropp
         rows = tqdm(read_rows(public, split, source), desc=split)
         told = _of_split(dropped, split)
         yield from records_by_row(rows, PublicSet(read, public.columns), None, told)
-
-
-def _noting(dropped: Dropped, reasons: list[str]) -> Dropped:
-    def told(row: str, reason: str) -> None:
-        reasons.append(f"{row}: {reason}")
-        dropped(row, reason)
-
-    return told
 
 
 def _of_split(dropped: Dropped, split: str) -> Dropped:

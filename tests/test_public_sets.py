@@ -181,7 +181,7 @@ def test_a_failure_leaves_no_file(tmp_path):
     ("name", "rows", "message"),
     [
         ("hotpotqa", [BAMBOOGLE], "Row 0 lacks .*'context'.*; it has .'Answer', 'Question'"),
-        ("bamboogle", [BAMBOOGLE | {"Answer": ""}], "No row can be used"),
+        ("bamboogle", [BAMBOOGLE | {"Answer": ""}], "No row can be used; row 0: .*no answer"),
         ("mmeb", [MME5], "Say with `images`"),
     ],
 )
