@@ -1,6 +1,6 @@
 """An update of contrastive training, against sentence-transformers' gradient cache: time, memory, loss, gradients.
 
-    make bench-env && .venv-bench/bin/python -m benchmarks.train_step       # 75 minutes on two cores without bf16
+    make bench-env && .venv-bench/bin/python -m benchmarks.train_step       # 75 minutes on two cores, 50 with bf16
     python -m benchmarks.train_step --dry                                   # ours alone, tiny, in seconds
 
 Rival: `MatryoshkaLoss(CachedMultipleNegativesRankingLoss)` in `SentenceTransformerTrainer`, on the same checkpoint,
