@@ -85,8 +85,9 @@ def in_processes(function: Callable[[Any], Any], items: Sequence[Any], workers: 
         multiprocessing_context="fork",
         generator=torch.Generator(),  # its own, so that the caller's random numbers stay as they are
     )
+    iterator: Any = iter(loader)
     try:
-        yield from loader
+        yield from iterator
     except RuntimeError as error:
         if "DataLoader worker (pid" not in str(error):
             raise
@@ -94,6 +95,8 @@ def in_processes(function: Callable[[Any], Any], items: Sequence[Any], workers: 
             f"A worker process died ({error}), of too little memory most likely. Encode with fewer workers, none "
             "(workers=0), or a smaller batch_tokens."
         ) from error
+    finally:  # else after an error, which holds on to it, they would stay until it is forgotten
+        iterator._shutdown_workers()
 
 
 def _as_it_is(result: Any) -> Any:

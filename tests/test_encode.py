@@ -2,6 +2,7 @@
 
 import copy
 import io
+import multiprocessing
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
@@ -164,6 +165,7 @@ def test_results_are_in_order_and_errors_are_passed_on(many):
     assert list(many(lambda item: item**2, range(20), 3)) == [item**2 for item in range(20)]
     with pytest.raises(ZeroDivisionError):
         list(many(lambda item: 1 // (5 - item), range(20), 3))
+    assert not multiprocessing.active_children()
     assert list(many(abs, [], 3)) == [] and list(many(abs, [-1], 3)) == [1]
     assert torch.get_num_threads() == 1
 
