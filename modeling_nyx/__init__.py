@@ -22,13 +22,19 @@ __all__ = [
     "load_image",
     "to_content",
 ]
-# What takes seconds to import, and reading pages has no use for.
-LATER = {"Config": "configuration_nyx", "Model": "modeling_nyx", "Processor": "processing_nyx"}
+# Where what takes seconds to import lies; reading pages has no use for it.
+LATER = {
+    "NyxConfig": "configuration_nyx",
+    "NyxModel": "modeling_nyx",
+    "NyxProcessor": "processing_nyx",
+    "NyxQwen3VLConfig": "configuration_nyx",
+    "NyxQwen3VLModel": "modeling_nyx",
+    "NyxQwen3VLProcessor": "processing_nyx",
+}
 
 
 def __getattr__(name: str) -> Any:
     """Import the model, its configuration or its processor when it is first asked for."""
-    if name not in __all__:
+    if name not in LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = next(module for end, module in LATER.items() if name.endswith(end))
-    return getattr(import_module(f"modeling_nyx.{module}"), name)
+    return getattr(import_module(f"{__name__}.{LATER[name]}"), name)

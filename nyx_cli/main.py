@@ -43,10 +43,10 @@ MARKUP: Any = "markdown"
 
 def load(name: str) -> Any:
     """Import a command; the others, with the seconds that some take to import, are left alone."""
-    module = import_module(f"nyx_cli.{name.replace('-', '_')}")
+    stem = name.replace("-", "_")
+    module = import_module(f"nyx_cli.{stem}")
     alone = typer.Typer(add_completion=False, rich_markup_mode=MARKUP)
-    settings = getattr(module, "SETTINGS", None)
-    alone.command(name, context_settings=settings)(getattr(module, f"{name.replace('-', '_')}_command"))
+    alone.command(name, context_settings=getattr(module, "SETTINGS", None))(getattr(module, f"{stem}_command"))
     return typer.main.get_command(alone)
 
 

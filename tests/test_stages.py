@@ -2,7 +2,6 @@
 
 import json
 import os
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -180,15 +179,6 @@ LAUNCHES = {
 }
 
 
-def run_script(monkeypatch, script, *arguments):
-    """Run a script as `python train_scripts/SCRIPT.py` would, in this process; returns its exit status."""
-    path = ROOT / "train_scripts" / f"{script}.py"
-    monkeypatch.setattr(sys, "argv", [str(path), *arguments])
-    with pytest.raises(SystemExit) as end:
-        runpy.run_path(str(path), run_name="__main__")
-    return end.value.code
-
-
 def launch(way, stage, output, *options):
     """Start a stage as README says it; returns its curve's losses, its weights, and what it printed."""
     port = free_port()
@@ -220,12 +210,6 @@ def test_stages_train_the_same_with_one_process_and_two(stage, dataset, first, f
         torch.testing.assert_close(torch.tensor(ours), torch.tensor(losses), atol=1e-5, rtol=0)
         for name, weight in weights.items():
             torch.testing.assert_close(trained[name], weight, atol=1e-4, rtol=0, msg=name)
-
-
-@pytest.mark.parametrize("script", ["stage1", "stage2", "collect_feedback", "train_reader", "demo", "apart"])
-def test_help_shows_how_to_start(script, monkeypatch, capsys):
-    assert run_script(monkeypatch, script, "--help") == 0
-    assert "usage" in capsys.readouterr().out
 
 
 def test_dimensions_beyond_the_model_are_refused(dataset, tmp_path):
@@ -357,11 +341,3 @@ def test_an_adapter_needs_no_targets_and_leaves_frozen_vision_alone(dataset, tmp
     start, model = NyxModel.from_pretrained(TINY_VLM).state_dict(), NyxModel.from_pretrained(tmp_path).state_dict()
     changed = {name for name in start if not torch.equal(start[name], model[name])}
     assert any("down_proj" in name for name in changed) and all(name.startswith("language_model") for name in changed)
-
-
-@pytest.mark.parametrize("script", ["stage1", "stage2", "collect_feedback"])
-def test_mistakes_end_in_one_line(script, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    assert run_script(monkeypatch, script, "--dataset", str(tmp_path / "nowhere")) == 2
-    said = capsys.readouterr().err
-    assert "Traceback" not in said and "Error: " in said.splitlines()[-1]
