@@ -1,8 +1,8 @@
 """An index: a folder with vectors, documents and a manifest; search over it, exact or, if it is large, nearly so.
 
 Each save writes a new generation of the files and then replaces the manifest, which names them: after a crash the
-folder holds the old index or the new one. Vectors are mapped, not read, into memory. What FAISS needs is built from
-them in memory and never kept.
+folder holds the old index or the new one. Vectors are mapped, not read, into memory, and the contents of documents are
+read when they are found. What FAISS needs is built from the vectors in memory and never kept.
 """
 
 import hashlib
@@ -21,7 +21,8 @@ from modeling_nyx.content_nyx import Content, to_content
 from nyx.funnel import Funnel, Plan, choose
 from nyx.manifest import MANIFEST, Manifest, read_manifest
 from nyx.ranking import top_by_dim
-from nyx.records import Chunk, content_id, read_records, write_records
+from nyx.records import Chunk, content_id, write_records
+from nyx.stored_chunks import stored_chunks
 
 LOCK = ".lock"
 
@@ -115,7 +116,7 @@ class Index:
                     f"{path} is missing or damaged: it does not match {MANIFEST}. Index the chunks again."
                 )
         vectors = _mapped(folder / Path(manifest.files["vectors"]).name)
-        chunks = list(read_records(Chunk, folder / Path(manifest.files["documents"]).name))
+        chunks = stored_chunks(folder / Path(manifest.files["documents"]).name)
         if vectors.shape != (len(chunks), manifest.dim):
             raise ValueError(f"{folder} holds vectors of shape {vectors.shape} for {len(chunks)} chunks. Index again.")
         index = cls(folder, chunks, vectors, manifest.model, manifest.revision)
@@ -231,6 +232,7 @@ class Index:
         self.generation, self._unsaved = generation, False
         for name in old.files.values() if old else ():
             (self.folder / Path(name).name).unlink(missing_ok=True)
+        self.chunks = stored_chunks(self.folder / files["documents"])
 
     def prepare(self, queries: np.ndarray | None = None) -> None:
         """Get ready to search by whole embeddings, which else the first search does.

@@ -20,9 +20,9 @@ from PIL import Image as PILImage
 from modeling_nyx.content_nyx import Content, to_content
 from modeling_nyx.images_nyx import image_key, load_image
 
-# What is read at once. Arrow reads no group with two gigabytes of pictures in a column.
+# What is read at once, be it for one row.
 ROWS_PER_GROUP = 256
-BYTES_PER_GROUP = 2**28
+BYTES_PER_GROUP = 2**22  # of pictures
 
 
 @dataclass(frozen=True)
@@ -172,10 +172,16 @@ def write_dropped(left_out: Sequence[dict[str, str]], path: Path) -> None:
 @contextmanager
 def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
     """Open a Parquet file; whatever is found wrong with it, then or while it is read, is a `ValueError` naming it."""
+    # Buffering ahead would hold the whole file.
+    with naming_damage(path), pq.ParquetFile(path, pre_buffer=False) as file:
+        yield file
+
+
+@contextmanager
+def naming_damage(path: Path) -> Iterator[None]:
+    """Raise `ValueError` with the file's name for whatever Arrow finds wrong with it."""
     try:
-        # Buffering ahead would hold the whole file.
-        with pq.ParquetFile(path, pre_buffer=False) as file:
-            yield file
+        yield
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path} cannot be read as Parquet: {error}") from error
 
@@ -225,14 +231,15 @@ def from_row(record: type[Record], row: dict[str, Any]) -> Record:
         raise ValueError(f"The id is {row['id']!r}; expected a string.")
     for name in CONTENTS:
         if name in row:
-            row[name] = _from_row(row[name])
+            row[name] = read_content(row[name])
     for name in CONTENT_LISTS:
         if name in row:
-            row[name] = [_from_row(content) for content in row[name]]
+            row[name] = [read_content(content) for content in row[name]]
     return record(**row)
 
 
-def _from_row(value: Any) -> Content:
+def read_content(value: Any) -> Content:
+    """Make a content of what Parquet holds. Raises `ValueError` for what is none."""
     content = to_content(value)
     for item in content:
         # A path in a file is somebody else's: following it would read, and hand on, any file of this machine.

@@ -11,11 +11,13 @@ import typer
 from nyx.index import Index, distinct
 from nyx.manifest import MANIFEST
 from nyx.models import fingerprint, load_encoder
-from nyx.records import Chunk, read_records, write_dropped
+from nyx.records import Chunk, write_dropped
+from nyx.stored_chunks import stored_chunks
 from nyx_cli.output import Json, tell
 
 SHARD = 1024
-SAVE_EVERY = 120.0
+SAVE_EVERY = 120.0  # seconds; a large index, which takes long to save, is saved less often
+SAVING = 0.05  # of the time at most
 
 
 def index_command(
@@ -41,23 +43,26 @@ def index_command(
     beside = output.resolve().with_name(f"{output.resolve().name}.dropped.jsonl")
     if output.exists() and not output.is_dir():
         raise ValueError(f"{output} is a file. Name a folder for the index.")
-    records = list(read_records(Chunk, chunks))
+    records = stored_chunks(chunks)
     revision = fingerprint(model)
     existing = (output / MANIFEST).exists()
     index = Index.open(output, model_name=model, revision=revision) if existing else None
-    encoder = load_encoder(model)
     todo = [records[position] for position in (index.update(records) if index else distinct(records))]
+    encoder = load_encoder(model)
     left_out: list[dict[str, str]] = []
     started = saved = time.monotonic()
+    pause = SAVE_EVERY
     for start in range(0, len(todo), SHARD):
         shard, vectors = _embed(encoder, todo[start : start + SHARD], batch_tokens, left_out)
         if index is not None:
             index.add(shard, vectors)
         elif shard:
             index = Index.create(output, shard, vectors, model_name=model, revision=revision)
-        if index is not None and time.monotonic() - saved > SAVE_EVERY:
+        if index is not None and time.monotonic() - saved > pause:
+            begun = time.monotonic()
             index.save()
             saved = time.monotonic()
+            pause = max(SAVE_EVERY, (saved - begun) / SAVING)
     write_dropped(left_out, beside)
     see = f", {len(left_out)} left out, see {beside}" if left_out else ""
     if index is None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from modeling_nyx.content_nyx import Content
 from nyx.index import Hit, Index
+from nyx.manifest import read_manifest
 from nyx.models import fingerprint, load_encoder
 from nyx.records import Chunk, load_records
 
@@ -80,7 +81,7 @@ class Library:
 def open_library(model: str, index: str, dataset: str, split: str, told: Told) -> Library:
     """Open the index in a folder, or embed a dataset's corpus. Raises `ValueError`, `OSError` with what is amiss."""
     if not dataset:
-        name = model or Index.open(index).model_name
+        name = model or read_manifest(Path(index)).model
         retriever = Retriever.load(name)
         return Library(retriever, Index.open(index, model_name=name, revision=fingerprint(name)))
     if not model:

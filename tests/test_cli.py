@@ -136,6 +136,16 @@ def test_errors_are_one_line(arguments, message, tmp_path, capsys):
     assert message in error and not (tmp_path / "c.parquet").exists() and not (tmp_path / "i").exists()
 
 
+def test_an_index_that_is_saved_after_every_chunk_equals_one_made_at_once(indexed, saved_model, tmp_path, monkeypatch):
+    monkeypatch.setattr("nyx_cli.index.SHARD", 1)
+    monkeypatch.setattr("nyx_cli.index.SAVE_EVERY", -1.0)
+    monkeypatch.setattr("nyx_cli.index.SAVING", float("inf"))
+    run("index", tmp_path / "chunks.parquet", "-o", tmp_path / "slowly", "--model", saved_model)
+    slowly, once = Index.open(tmp_path / "slowly"), Index.open(indexed)
+    assert (slowly.generation, once.generation) == (3, 1)
+    assert slowly.chunks == once.chunks and np.array_equal(slowly.vectors, once.vectors)
+
+
 @pytest.fixture
 def indexed(pages, saved_model, tmp_path, capsys) -> Path:
     run("ingest", pages, "-o", tmp_path / "chunks.parquet")

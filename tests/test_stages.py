@@ -21,7 +21,6 @@ from nyx.adapters import apply_adapter
 from nyx.models import fingerprint, load_encoder
 from tests.conftest import free_port
 from train_scripts import apart, collect_feedback, fit, stage1, stage2
-from train_scripts.data import Examples
 from train_scripts.fit import prepare_model
 from train_scripts.trainer import NyxTrainer
 
@@ -119,22 +118,6 @@ def test_stage_2_trains_on_feedback_and_keeps_the_dimensions(first, dataset, fee
     asked = len(examples) + len(dropped)
     assert examples and all(example.positives and example.negatives for example in examples)
     assert {row["reason"] for row in dropped} <= {"no window passed", "no document failed"} and asked > 40
-
-
-def test_replay_adds_the_wanted_share(dataset):
-    triplets = Examples(dataset / "triplets" / "train.parquet")
-    few = Examples(dataset / "triplets" / "validation.parquet")
-    mixed = few.mixed(triplets, 0.75, seed=0)
-    assert len(few) == 5 and len(mixed) == 20
-    assert [mixed[index].id for index in range(5)] == [few[index].id for index in range(5)]
-    assert {mixed[index].id for index in range(5, 20)} <= {triplets[index].id for index in range(40)}
-
-
-def test_examples_are_read_as_they_were_written(dataset):
-    path = dataset / "triplets" / "train.parquet"
-    assert [Examples(path)[index] for index in range(40)] == list(read_records(Example, path))
-    with pytest.raises(ValueError, match="No examples at"):
-        Examples(dataset / "none.parquet")
 
 
 def test_adapters_are_merged_into_what_is_saved(dataset, tmp_path):

@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-import pyarrow as pa
+import datasets
+from datasets.exceptions import DatasetGenerationError
 from torch.utils.data import Dataset
 
 from dataset_builders.schema import Chunk, Example, Preference, QAPair, features, read_records
-from nyx.records import batches, from_row, open_parquet
+from nyx.records import from_row, naming_damage
 from train_scripts.trainer import Validation
 
 
@@ -31,13 +32,16 @@ class DataArguments:
 
 
 class Examples(Dataset):
-    """Examples of Parquet files, which are in memory whole; pictures stay bytes until a micro-batch needs them."""
+    """Examples of Parquet files; pictures stay bytes until a micro-batch needs them.
+
+    `datasets` keeps a copy of a file in its cache (`HF_DATASETS_CACHE`), which all processes map into memory.
+    """
 
     def __init__(self, *paths: Path) -> None:
         for path in paths:
             if not path.is_file():
                 raise ValueError(f"No examples at {path}. Make them first, or name another folder.")
-        self.tables = [_table(path) for path in paths]
+        self.tables = [_mapped(path) for path in paths]
         for path, table in zip(paths, self.tables, strict=True):
             if missing := features(Example).keys() - table.column_names:
                 raise ValueError(f"{path} has columns {table.column_names}, but examples need {sorted(missing)} too.")
@@ -68,16 +72,20 @@ class Examples(Dataset):
 
     def __getitem__(self, index: int) -> Example:
         table, row = self.places[index]
-        kind, values = self.kinds[table], self.tables[table].slice(row, 1).to_pylist()[0]
+        kind, values = self.kinds[table], self.tables[table][row].to_pylist()[0]
         example = from_row(kind, {name: values[name] for name in features(kind)})
         if not example.positives:
             raise ValueError(f"Example {example.id} has no positive. Leave it out.")
         return example
 
 
-def _table(path: Path) -> pa.Table:
-    with open_parquet(path) as file:
-        return pa.Table.from_batches(batches(file), file.schema_arrow)
+def _mapped(path: Path) -> datasets.Dataset:
+    """Map a file's rows into memory, as Arrow has them."""
+    try:
+        with naming_damage(path):
+            return datasets.Dataset.from_parquet(str(path)).with_format("arrow")
+    except DatasetGenerationError as error:
+        raise ValueError(f"{path} cannot be read: {error.__cause__ or error}") from error
 
 
 def read_validation(folder: Path, questions: int | None = None) -> Validation | None:
