@@ -47,6 +47,8 @@ from train_scripts.scoring import (
     retriever_row,
 )
 
+logger = logging.getLogger(__name__)
+
 RESULTS = Path(__file__).parent / "results" / "almanac.json"
 RETRIEVERS = ("stage 1", "stage 1 continued", "gold labels", "stage 2")
 
@@ -212,9 +214,11 @@ def run_seed(folder: Path, seed: int) -> dict[str, Any]:
     place = folder / f"seed{seed}"
     place.mkdir(parents=True, exist_ok=True)
     if not (place / "report.json").exists():
+        logger.info("seed %d runs; what it says is in %s", seed, place / "log.txt")
         with (place / "log.txt").open("a") as log:
             command = [sys.executable, "-m", "benchmarks.almanac", "--folder", str(folder), "--one", str(seed)]
             subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=True)
+    logger.info("seed %d is done", seed)
     return json.loads((place / "report.json").read_text())
 
 
@@ -237,7 +241,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     per_seed = {seed: {key: each[key] for key in each if key not in left_out} for seed, each in reports.items()}
     origin = in_common([each["about"] for each in reports.values()])
     RESULTS.write_text(json.dumps({**origin, "summary": summary, "seeds": per_seed}, indent=1) + "\n")
-    logging.getLogger(__name__).info("%s", json.dumps(summary, indent=1))
+    logger.info("%s", json.dumps(summary, indent=1))
 
 
 if __name__ == "__main__":

@@ -32,9 +32,10 @@ def uneven(rows: int) -> int:
     return -rows % (EVEN * torch.get_num_threads())
 
 
-def filler(rows: Sequence[Row]) -> Row:
-    """Make the row that, packed with others, makes the number of tokens even."""
-    return Row([0] * uneven(sum(len(row.ids) for row in rows)), [], [], [])
+def filler(rows: Sequence[Row], multiple: int | None = None) -> Row:
+    """Make the row that, packed with others, makes the number of tokens even, or a multiple of a number."""
+    tokens = sum(len(row.ids) for row in rows)
+    return Row([0] * (uneven(tokens) if multiple is None else -tokens % multiple), [], [], [])
 
 
 def group_by_tokens(lengths: Sequence[int], batch_tokens: int, *, shortest_first: bool = True) -> list[list[int]]:

@@ -48,7 +48,9 @@ class Index:
     A large corpus is searched by a funnel, which finds 99 % of what exact search does; `exact=True` finds all.
     """
 
-    def __init__(self, folder: Path, chunks: list[Chunk], vectors: np.ndarray, model_name: str, revision: str) -> None:
+    def __init__(
+        self, folder: Path | None, chunks: list[Chunk], vectors: np.ndarray, model_name: str, revision: str
+    ) -> None:
         self.folder, self.chunks, self.vectors = folder, chunks, vectors
         self.model_name, self.revision = model_name, revision
         # Which save of the folder this index is, 0 before the first; and whether chunks came or went since.
@@ -76,7 +78,7 @@ class Index:
 
         Vectors are taken, not copied, where they can be: don't change them afterwards.
         """
-        index = cls(Path(), [], np.empty((0, vectors.shape[-1]), dtype=np.float32), model_name, revision)
+        index = cls(None, [], np.empty((0, vectors.shape[-1]), dtype=np.float32), model_name, revision)
         index.add(chunks, vectors)
         return index
 
@@ -195,24 +197,26 @@ class Index:
     def save(self) -> None:
         """Write the next generation of the files, then the manifest, then remove the last generation.
 
-        Does nothing if no chunk came or went since the last save. Raises `ValueError` if the folder changed meanwhile;
-        a failure leaves it as it was.
+        Does nothing if no chunk came or went since the last save. Raises `ValueError` if the folder changed meanwhile,
+        or if there is none; a failure leaves it as it was.
         """
+        if self.folder is None:
+            raise ValueError("This index has no folder. Make it with Index.create, which takes one.")
         if not self._unsaved:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(self.folder / LOCK):  # one save at a time: the second finds what the first one left
-            self._write()
+            self._write(self.folder)
 
-    def _write(self) -> None:
-        old = self._saved()
+    def _write(self, folder: Path) -> None:
+        old = self._saved(folder)
         generation = self.generation + 1
         files = {"vectors": f"vectors-{generation}.safetensors", "documents": f"documents-{generation}.parquet"}
-        aside = self.folder / f".generation-{generation}.partial"
+        aside = folder / f".generation-{generation}.partial"
         try:
             save_file({"vectors": self.vectors}, aside)
-            os.replace(aside, self.folder / files["vectors"])
-            write_records(self.chunks, self.folder / files["documents"])
+            os.replace(aside, folder / files["vectors"])
+            write_records(self.chunks, folder / files["documents"])
             manifest = Manifest(
                 model=self.model_name,
                 revision=self.revision,
@@ -220,19 +224,19 @@ class Index:
                 count=len(self.chunks),
                 generation=generation,
                 files=files,
-                checksums={kind: _checksum(self.folder / name) for kind, name in files.items()},
+                checksums={kind: _checksum(folder / name) for kind, name in files.items()},
                 search=self.plan,
             )
             aside.write_text(json.dumps(asdict(manifest), indent=2) + "\n")
         except BaseException:
             for name in (aside.name, *files.values()):
-                (self.folder / name).unlink(missing_ok=True)
+                (folder / name).unlink(missing_ok=True)
             raise
-        os.replace(aside, self.folder / MANIFEST)
+        os.replace(aside, folder / MANIFEST)
         self.generation, self._unsaved = generation, False
         for name in old.files.values() if old else ():
-            (self.folder / Path(name).name).unlink(missing_ok=True)
-        self.chunks = stored_chunks(self.folder / files["documents"])
+            (folder / Path(name).name).unlink(missing_ok=True)
+        self.chunks = stored_chunks(folder / files["documents"])
 
     def prepare(self, queries: np.ndarray | None = None) -> None:
         """Get ready to search by whole embeddings, which else the first search does.
@@ -248,21 +252,21 @@ class Index:
         if funnel is None or funnel.plan == self.plan:
             return
         self.plan = funnel.plan
-        if self._unsaved or not self.generation:
+        if self._unsaved or self.folder is None:
             return
         with FileLock(self.folder / LOCK):
-            if saved := self._saved():
+            if saved := self._saved(self.folder):
                 aside = self.folder / f".{MANIFEST}.partial"
                 aside.write_text(json.dumps(asdict(replace(saved, search=self.plan)), indent=2) + "\n")
                 os.replace(aside, self.folder / MANIFEST)
 
-    def _saved(self) -> Manifest | None:
+    def _saved(self, folder: Path) -> Manifest | None:
         """Return what the folder holds. Raises `ValueError` if that isn't what this index was opened or saved as."""
-        saved = read_manifest(self.folder) if (self.folder / MANIFEST).exists() else None
+        saved = read_manifest(folder) if (folder / MANIFEST).exists() else None
         found = saved.generation if saved else 0
         if found != self.generation:
             raise ValueError(
-                f"{self.folder} was saved by another run since it was opened here (generation {found}; expected "
+                f"{folder} was saved by another run since it was opened here (generation {found}; expected "
                 f"{self.generation}). Nothing was written: open it again, and change that."
             )
         return saved

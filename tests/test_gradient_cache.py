@@ -132,6 +132,33 @@ def test_what_occurs_several_times_is_embedded_once(model, graph_tokens, kind):
     assert_equal(ours, expected)
 
 
+class Rounded(Embedder):
+    """Rounds the number of tokens up, as for bfloat16 on a CPU, and keeps what numbers came."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.asked, self.rounded, self.model, self.tokens = self.rounded, True, self.forward, []
+
+    def forward(self, **inputs):
+        self.tokens.append(inputs["input_ids"].shape[1])
+        return self.encoder(**inputs)
+
+
+@pytest.mark.parametrize("graph_tokens", [0, ALL])
+@pytest.mark.parametrize("kind", ["full", "frozen vision"])
+def test_rounded_numbers_of_tokens_equal_plain(model, batch, graph_tokens, kind):
+    made = []
+    trained, encoder = prepared(model, kind)
+    expected_loss, expected = plain(trained, encoder, EXAMPLES)
+    rounded = lambda *args: made.append(Rounded(*args)) or made[0]  # noqa: E731
+    _, loss, ours = cached(trained, encoder, batch, 200, graph_tokens, rounded)
+    torch.testing.assert_close(loss, expected_loss, atol=1e-5, rtol=0)
+    assert_equal(ours, expected)
+    assert {*made[0].tokens} == {256} and not made[0].asked
+    assert Rounded(trained, encoder, [], partial(torch.autocast, "cpu", torch.bfloat16)).asked
+    assert Rounded(trained, encoder.to(torch.bfloat16), []).asked
+
+
 @DEVICES
 @pytest.mark.parametrize("kind", ["full", "frozen vision"])
 def test_kept_graphs_equal_recomputed_ones_in_bf16(model, batch, kind, device):

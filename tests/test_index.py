@@ -131,6 +131,13 @@ def test_the_revision_tells_the_model_whatever_its_name(index):
         Index.open(index.folder, model_name="m", revision="other")
 
 
+def test_an_index_without_a_folder_is_not_saved(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="has no folder. Make it with Index.create"):
+        Index.of(chunks(3), unit(3), model_name="m").save()
+    assert not list(tmp_path.iterdir())
+
+
 def test_only_what_is_new_is_written(index):
     index.save()
     assert index.add(chunks(30), unit(30)) == 0

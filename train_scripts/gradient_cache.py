@@ -15,7 +15,12 @@ from torch import Tensor
 from transformers import BatchFeature
 
 from modeling_nyx.modeling_nyx import NyxMixin, last_token_embeddings
+from modeling_nyx.rows_nyx import filler
 from train_scripts.batching import MicroBatch, Picture
+
+# Of bfloat16's products on a CPU, code is compiled and kept for every number of tokens: hundreds of megabytes, unless
+# these are multiples of a number.
+MULTIPLE = 256
 
 # From the embeddings of this process's contents: the loss, and its gradient on them.
 LossAndGradient = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -59,6 +64,9 @@ class Embedder:
     ) -> None:
         self.model, self.encoder, self.autocast = model, encoder, autocast
         self.trained = not vision_is_frozen(encoder)
+        with autocast():
+            bfloat16 = encoder.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu")
+        self.rounded = bfloat16 and encoder.device.type == "cpu"
         times = Counter(key for micro in micros for key in micro.pictures)
         self.features: dict[str, Tensor] = {}
         self.kept: list[tuple[dict[str, Picture], RandomState]] = []
@@ -74,10 +82,11 @@ class Embedder:
 
     def __call__(self, micro: MicroBatch) -> Tensor:
         known = {key: self.features[key] for key in micro.pictures if key in self.features}
-        inputs = dict(self.encoder.processor.pack_rows(micro.rows, known).to(self.encoder.device))
+        rows = [filler(micro.rows, MULTIPLE), *micro.rows] if self.rounded else micro.rows
+        inputs = dict(self.encoder.processor.pack_rows(rows, known).to(self.encoder.device))
         if "image_index" in inputs:
             inputs["image_features"] = [*self._encode(inputs), *known.values()]
-        return last_token_embeddings(self.model(**inputs).last_hidden_state, inputs)
+        return last_token_embeddings(self.model(**inputs).last_hidden_state, inputs)[-len(micro.rows) :]
 
     def backward(self, backward: Callable[[Tensor], None]) -> None:
         """Once all micro-batches have sent their gradients back, send the kept pictures' on, each picture's once."""
