@@ -35,6 +35,11 @@ def one_process(model_folder, tmp_path_factory):
     return run([sys.executable, SCRIPT, model_folder, output, 8], output)
 
 
+def assert_same_evaluation(ours: dict, expected: dict) -> None:
+    assert ours["scores"] == expected["scores"] and len({*ours["scores"].values()}) > 1
+    assert (ours["embedded"], expected["embedded"]) == ([11], [21])
+
+
 def assert_same_training(ours: dict, expected: dict) -> None:
     assert len(ours["losses"]) == len(expected["losses"]) == 20
     torch.testing.assert_close(torch.tensor(ours["losses"]), torch.tensor(expected["losses"]), atol=1e-5, rtol=0)
@@ -63,6 +68,7 @@ def test_ddp_equals_one_process(one_process, model_folder, tmp_path):
     ]
     ours = run(command, tmp_path)
     assert ours["world"] == 2 and ours["kind"] == "DistributedType.MULTI_CPU"
+    assert_same_evaluation(ours, one_process)
     assert_same_training(ours, one_process)
 
 
@@ -78,6 +84,7 @@ def test_zero2_equals_one_process(one_process, model_folder, tmp_path, way):
         command = [*launch, SCRIPT, model_folder, tmp_path, 4, "--deepspeed", configuration]
     ours = run(command, tmp_path, DS_ACCELERATOR="cpu")
     assert ours["world"] == 2 and ours["kind"] == "DistributedType.DEEPSPEED"
+    assert_same_evaluation(ours, one_process)
     assert_same_training(ours, one_process)
 
 

@@ -12,10 +12,10 @@ from safetensors.torch import save_file
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import TrainerCallback
 
-from dataset_builders.schema import Example
+from dataset_builders.schema import Chunk, Example, QAPair
 from modeling_nyx import NyxModel
 from tests.conftest import picture, text
-from train_scripts.trainer import NyxTrainer, NyxTrainingArguments
+from train_scripts.trainer import NyxTrainer, NyxTrainingArguments, Validation
 
 WORDS = ["lives by the lagoon.", "feeds on oak.", "flies in May.", "spans forty mm.", "was recorded by Ada Silva."]
 
@@ -60,6 +60,13 @@ class StopAfter(TrainerCallback):
             control.should_training_stop = True
 
 
+def validation() -> Validation:
+    """Ask for the documents of the first examples, an odd number of them."""
+    asked = [Pairs()[index] for index in range(21)]
+    chunks = [Chunk(each.id, each.id, "", each.positives[0]) for each in asked]
+    return Validation(chunks, [QAPair(each.id, each.query, [], [], None, [each.id], "mixed") for each in asked])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("model", type=Path)
@@ -92,7 +99,11 @@ def main() -> None:
     )
     model = NyxModel.from_pretrained(args.model)
     model.processor  # noqa: B018  loaded before training, as it is saved with the weights
-    trainer = InOrder(model, arguments, train_dataset=Pairs())
+    trainer = InOrder(model, arguments, train_dataset=Pairs(), validation=validation())
+    embedded = []
+    encode = model.encode_documents
+    model.encode_documents = lambda contents: embedded.append(len(contents)) or encode(contents)
+    scores = trainer.evaluate()
     if args.stop:
         trainer.add_callback(StopAfter(args.stop))
     trainer.train(resume_from_checkpoint=args.resume or None)
@@ -105,6 +116,8 @@ def main() -> None:
         result = {
             "world": trainer.accelerator.num_processes,
             "losses": losses,
+            "scores": {name: score for name, score in scores.items() if "@" in name or "mrr" in name},
+            "embedded": embedded,
             "kind": str(trainer.accelerator.distributed_type),
         }
         (args.output / "result.json").write_text(json.dumps(result))

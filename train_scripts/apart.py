@@ -23,7 +23,7 @@ from nyx.errors import plain_errors
 from train_scripts import stage1
 from train_scripts.batching import ContrastiveBatch, MicroBatch
 from train_scripts.gradient_cache import Embedder
-from train_scripts.trainer import NyxTrainer, Validation
+from train_scripts.trainer import DEPTH, NyxTrainer, Validation
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class ApartTrainer(NyxTrainer):
     def rankings(self, validation: Validation) -> list[list[str]]:
         documents = [chunk.content for chunk in validation.chunks]
         averaged, _ = apart_scores(self.encoder, [each.question for each in validation.questions], documents)
-        order = np.argsort(-averaged, axis=1, kind="stable")[:, :100]
+        order = np.argsort(-averaged, axis=1, kind="stable")[:, :DEPTH]
         return [[validation.chunks[position].id for position in row] for row in order]
 
 

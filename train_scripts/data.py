@@ -9,8 +9,9 @@ import datasets
 from datasets.exceptions import DatasetGenerationError
 from torch.utils.data import Dataset
 
-from dataset_builders.schema import Chunk, Example, Preference, QAPair, features, read_records
+from dataset_builders.schema import Example, Preference, QAPair, features, read_records
 from nyx.records import from_row, naming_damage
+from nyx.stored_chunks import stored_chunks
 from train_scripts.trainer import Validation
 
 
@@ -94,4 +95,4 @@ def read_validation(folder: Path, questions: int | None = None) -> Validation | 
     if not (corpus.is_file() and qa.is_file()):
         return None
     asked: Sequence[QAPair] = list(read_records(QAPair, qa))[:questions]
-    return Validation(list(read_records(Chunk, corpus)), asked)
+    return Validation(stored_chunks(corpus), asked)

@@ -1,7 +1,9 @@
 """What training needs of several processes: everybody's embeddings, and the sum of everybody's gradients."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -42,6 +44,17 @@ def gather_rows(rows: Tensor, counts: list[int]) -> Tensor:
     parts = [torch.empty_like(padded) for _ in counts]
     dist.all_gather(parts, padded)
     return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+
+
+def in_shares(embed: Callable[[Sequence[Any]], np.ndarray], items: Sequence[Any]) -> np.ndarray:
+    """Embed items, every process its share of them; returns the embeddings of all (items, dim)."""
+    if not is_distributed():
+        return embed(items)
+    parts = gather_objects(embed(items[dist.get_rank() :: dist.get_world_size()]))
+    embeddings = np.empty((len(items), parts[0].shape[1]), dtype=parts[0].dtype)
+    for rank, part in enumerate(parts):
+        embeddings[rank :: len(parts)] = part
+    return embeddings
 
 
 def sum_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:

@@ -15,7 +15,7 @@ from transformers.trainer_utils import speed_metrics
 from dataset_builders.gold import GoldChunks
 from dataset_builders.schema import Chunk, Example, QAPair
 from nyx.metrics import retrieval_scores
-from nyx.ranking import rank
+from nyx.ranking import top
 from train_scripts.batching import (
     ContrastiveBatch,
     MicroBatch,
@@ -24,9 +24,11 @@ from train_scripts.batching import (
     micro_batches,
     name_bad_example,
 )
-from train_scripts.distributed import gather_objects, gather_rows, sum_gradients, use_gloo_alone
+from train_scripts.distributed import gather_objects, gather_rows, in_shares, sum_gradients, use_gloo_alone
 from train_scripts.gradient_cache import Embedder, cached_backward
 from train_scripts.losses import matryoshka_info_nce
+
+DEPTH = 100  # chunks ranked for a question of validation
 
 
 @dataclass
@@ -176,7 +178,10 @@ class NyxTrainer(Trainer):
 
     def rankings(self, validation: Validation) -> list[list[str]]:
         """Rank the validation corpus for each of its questions."""
-        return rank(self.encoder, validation.chunks, [question.question for question in validation.questions])
+        encoder, chunks = self.encoder, validation.chunks
+        documents = in_shares(lambda share: encoder.encode_documents([chunk.content for chunk in share]), chunks)
+        queries = in_shares(encoder.encode_queries, [question.question for question in validation.questions])
+        return [[chunks[position].id for position in row] for row in top(queries, documents, DEPTH)]
 
     def _backward(self, model: Any, scalar: Tensor) -> None:
         if self.is_deepspeed_enabled:
