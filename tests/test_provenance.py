@@ -17,6 +17,9 @@ def test_the_commit_is_that_of_the_checkout_the_code_is_in(tmp_path, monkeypatch
     here = tmp_path / "provenance.py"
     monkeypatch.setattr(provenance, "__file__", str(here))
     here.write_text("a")
+    results = tmp_path / "benchmarks" / "results" / "a.json"
+    results.parent.mkdir(parents=True)
+    results.write_text("1")
     assert commit() is None
     git("init")
     git("commit", "--allow-empty", "-m", "another project")
@@ -24,6 +27,8 @@ def test_the_commit_is_that_of_the_checkout_the_code_is_in(tmp_path, monkeypatch
     git("add", ".")
     git("commit", "-m", "this one")
     head = git("rev-parse", "HEAD").stdout.strip()
+    assert commit() == head
+    results.write_text("2")
     assert commit() == head
     here.write_text("b")
     assert commit() == f"{head}-dirty"

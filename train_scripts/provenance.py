@@ -91,11 +91,15 @@ def hardware() -> str:
 
 
 def commit() -> str | None:
-    """Return the commit of the checkout that this file is in, marked if files differ from it; None outside of one."""
+    """Return the commit of the checkout that this file is in, marked if files differ from it; None outside of one.
+
+    What benchmarks write may differ: one that follows another runs the same code.
+    """
     try:
         # An environment may lie in another project's checkout.
         _git("ls-files", "--error-unmatch", Path(__file__).name)
-        return _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+        changed = _git("status", "--porcelain", "--untracked-files=no", ":/", ":(top,exclude)benchmarks/results")
+        return _git("rev-parse", "HEAD") + ("-dirty" if changed else "")
     except (FileNotFoundError, subprocess.CalledProcessError):
         return None
 
