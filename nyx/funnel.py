@@ -1,8 +1,9 @@
-"""Search a large corpus in two steps: short codes find candidates, their full vectors rank them.
+"""Search a large corpus in three steps: short codes find candidates, longer ones the best of them, vectors rank these.
 
-A code holds the first values of an embedding, four in four bits: 32 bytes for 256 values, where all 2048 take 8192.
-FAISS compares codes hundreds of times faster than vectors; the vectors may stay in a file, of which a query reads its
-candidates only. How many these are is measured against exact search, not guessed.
+Codes hold the first values of an embedding, at first four in four bits, then each in four: 32 and 128 bytes for 256
+values, where all 2048 take 8192. FAISS compares the short ones hundreds of times faster than vectors; the vectors may
+stay in a file, of which a query reads a few only. How many candidates it takes is measured against exact search, not
+guessed.
 """
 
 from collections.abc import Iterator
@@ -18,7 +19,8 @@ SMALL = 2**26  # numbers in a corpus that is better compared whole: milliseconds
 PREFIX = 256  # values that are coded at first; twice as many when they tell too little
 TOGETHER = 4  # values that share four bits of a code
 RECALL, DEPTH = 0.99, 10  # share of the exact best ten that must be found
-CANDIDATES = [100 * 2**step for step in range(7)]
+CANDIDATES = [100 * 2**step for step in range(8)]
+COMPARED = 40  # candidates for each result whose vectors are read
 PROBES = 200
 SAMPLE = 2**14  # vectors that the codes are fitted to
 
@@ -45,7 +47,7 @@ class Plan:
 
 
 class Funnel:
-    """Codes of a corpus, and its vectors by their first `dim` values."""
+    """Codes of a corpus (an index of FAISS), and its vectors by their first `dim` values."""
 
     def __init__(self, vectors: np.ndarray, dim: int, codes: Any, plan: Plan) -> None:
         self.vectors, self.dim, self.codes, self.plan = vectors, dim, codes, plan
@@ -55,7 +57,7 @@ class Funnel:
         return cls(vectors, dim, _encode(vectors, dim, plan.prefix), plan)
 
     def candidates(self, k: int) -> int:
-        """Return how many candidates the best k are chosen from."""
+        """Return how many candidates the short codes find for the best k."""
         return min(self.plan.candidates * -(-k // DEPTH), len(self.vectors))
 
     def pays(self, k: int) -> bool:
@@ -67,14 +69,14 @@ class Funnel:
 
         Every cosine is exact; that nothing better was missed isn't certain.
         """
-        queries = truncate(queries, self.dim)
-        found = self.codes.search(_prefix(queries, self.plan.prefix), self.candidates(k))[1]
+        queries, candidates = truncate(queries, self.dim), self.candidates(k)
+        found = _found(self.codes, _prefix(queries, self.plan.prefix), min(COMPARED * k, candidates), candidates)
         positions = np.empty((len(queries), k), dtype=np.int64)
         scores = np.empty((len(queries), k), dtype=np.float32)
-        for row, (query, candidates) in enumerate(zip(queries, np.sort(found, axis=1), strict=True)):
-            cosines = truncate(self.vectors[candidates], self.dim) @ query
+        for row, (query, places) in enumerate(zip(queries, np.sort(found, axis=1), strict=True)):
+            cosines = truncate(self.vectors[places], self.dim) @ query
             order = np.argsort(-cosines, kind="stable")[:k]
-            positions[row], scores[row] = candidates[order], cosines[order]
+            positions[row], scores[row] = places[order], cosines[order]
         return positions, scores
 
 
@@ -117,13 +119,27 @@ def _midway(vectors: np.ndarray) -> np.ndarray:
 
 def _encode(vectors: np.ndarray, dim: int, prefix: int) -> Any:
     faiss = _faiss()
-    codes = faiss.IndexPQFastScan(prefix, prefix // TOGETHER, 4, faiss.METRIC_INNER_PRODUCT)
+    short = faiss.IndexPQFastScan(prefix, prefix // TOGETHER, 4, faiss.METRIC_INNER_PRODUCT)
     # Turned at random, no two values hold much more than others: four bits are enough for any.
-    codes = faiss.IndexPreTransform(faiss.RandomRotationMatrix(prefix, prefix), codes)
+    short = faiss.IndexPreTransform(faiss.RandomRotationMatrix(prefix, prefix), short)
+    longer = faiss.IndexScalarQuantizer(prefix, faiss.ScalarQuantizer.QT_4bit, faiss.METRIC_INNER_PRODUCT)
+    codes = faiss.IndexRefine(short, longer)
     codes.train(_prefix(truncate(vectors[:: -(-len(vectors) // SAMPLE)], dim), prefix))
     for start in range(0, len(vectors), BLOCK):
         codes.add(_prefix(truncate(vectors[start : start + BLOCK], dim), prefix))
     return codes
+
+
+def _found(codes: Any, queries: np.ndarray, count: int, candidates: int) -> np.ndarray:
+    """Return, for each query, the positions of the best `count` by longer codes of the `candidates` by short ones."""
+    faiss = _faiss()
+    threads = faiss.omp_get_max_threads()
+    # Of a single query there is nothing to share out, and threads that wait for one another take longer than it does.
+    faiss.omp_set_num_threads(1 if len(queries) == 1 else threads)
+    try:
+        return codes.search(queries, count, params=faiss.IndexRefineSearchParameters(k_factor=candidates / count))[1]
+    finally:
+        faiss.omp_set_num_threads(threads)
 
 
 def _prefix(vectors: np.ndarray, prefix: int) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from tqdm import tqdm
 
 from nyx.index import Index, distinct
 from nyx.manifest import MANIFEST
@@ -52,8 +53,10 @@ def index_command(
     left_out: list[dict[str, str]] = []
     started = saved = time.monotonic()
     pause = SAVE_EVERY
+    bar = tqdm(total=len(todo), desc="embed chunks", disable=len(todo) <= SHARD)  # fewer have the encoder's own
     for start in range(0, len(todo), SHARD):
-        shard, vectors = _embed(encoder, todo[start : start + SHARD], batch_tokens, left_out)
+        shard, vectors = _embed(encoder, todo[start : start + SHARD], batch_tokens, left_out, bar.disable)
+        bar.update(min(SHARD, len(todo) - start))
         if index is not None:
             index.add(shard, vectors)
         elif shard:
@@ -63,6 +66,7 @@ def index_command(
             index.save()
             saved = time.monotonic()
             pause = max(SAVE_EVERY, (saved - begun) / SAVING)
+    bar.close()
     write_dropped(left_out, beside)
     see = f", {len(left_out)} left out, see {beside}" if left_out else ""
     if index is None:
@@ -82,12 +86,16 @@ def index_command(
 
 
 def _embed(
-    encoder: Any, chunks: Sequence[Chunk], batch_tokens: int | None, left_out: list[dict[str, str]]
+    encoder: Any,
+    chunks: Sequence[Chunk],
+    batch_tokens: int | None,
+    left_out: list[dict[str, str]],
+    show_progress: bool,
 ) -> tuple[Sequence[Chunk], np.ndarray]:
     """Embed chunks; those that the encoder refuses are told to `left_out`, and the others returned with theirs."""
     errors: dict[int, ValueError] = {}
     contents = [chunk.content for chunk in chunks]
-    vectors = encoder.encode_documents(contents, batch_tokens=batch_tokens, errors=errors, show_progress=True)
+    vectors = encoder.encode_documents(contents, batch_tokens=batch_tokens, errors=errors, show_progress=show_progress)
     for index, error in sorted(errors.items()):
         left_out.append({"id": chunks[index].id, "source": chunks[index].source, "reason": str(error)})
     readable = [index for index in range(len(chunks)) if index not in errors]

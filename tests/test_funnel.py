@@ -61,7 +61,8 @@ def test_recall_is_measured_and_reached(index, dim):
     assert all(len(set(row)) == 10 for row in positions)
 
 
-def test_every_page_as_candidate_is_exact_search():
+def test_every_page_as_candidate_is_exact_search(monkeypatch):
+    monkeypatch.setattr(funnel, "COMPARED", 1000)
     vectors = np.repeat(pages(500), 2, axis=0)  # all pages twice: ties everywhere
     searched = Funnel.build(vectors, SIZE, Plan(16, len(vectors), 1.0)).search(pages(20, seed=1), 7)
     exact = top_by_dim(pages(20, seed=1), vectors, 7, [SIZE])[SIZE]
@@ -153,7 +154,29 @@ def test_a_search_reads_its_candidates_only(index, tmp_path):
     index.prepare()
     index._funnels[SIZE].vectors = index.vectors.view(Watched)
     index.rank(pages(4, seed=1), 10)
-    assert Watched.read == 4 * index.plan.candidates * SIZE
+    assert Watched.read == 4 * min(index.plan.candidates, 10 * funnel.COMPARED) * SIZE
+
+
+def test_longer_codes_choose_among_many_candidates(index):
+    """They lose next to nothing, though a tenth of the candidates' vectors is read."""
+    queries = pages(200, seed=5)
+    best = index.rank(queries, 10, exact=True)[1]
+    few, some, many = (
+        share(Funnel.build(index.vectors, SIZE, Plan(16, candidates, 1.0)).search(queries, 10)[1], best)
+        for candidates in (20, 400, 4000)
+    )
+    assert few < some - 0.05 and many >= max(some, 0.99)
+
+
+def test_threads_stay_as_they_were(index):
+    import faiss
+
+    before = faiss.omp_get_max_threads()
+    for threads in (1, 3):
+        faiss.omp_set_num_threads(threads)
+        index.rank(pages(1, seed=1), 10)
+        assert faiss.omp_get_max_threads() == threads
+    faiss.omp_set_num_threads(before)
 
 
 def test_opened_vectors_are_mapped(index, tmp_path):

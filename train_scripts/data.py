@@ -6,11 +6,12 @@ from pathlib import Path
 from random import Random
 
 import datasets
+import pyarrow as pa
 from datasets.exceptions import DatasetGenerationError
 from torch.utils.data import Dataset
 
 from dataset_builders.schema import Example, Preference, QAPair, features, read_records
-from nyx.records import from_row, naming_damage
+from nyx.records import from_row
 from nyx.stored_chunks import stored_chunks
 from train_scripts.trainer import Validation
 
@@ -83,10 +84,10 @@ class Examples(Dataset):
 def _mapped(path: Path) -> datasets.Dataset:
     """Map a file's rows into memory, as Arrow has them."""
     try:
-        with naming_damage(path):
-            return datasets.Dataset.from_parquet(str(path)).with_format("arrow")
-    except DatasetGenerationError as error:
-        raise ValueError(f"{path} cannot be read: {error.__cause__ or error}") from error
+        return datasets.Dataset.from_parquet(str(path)).with_format("arrow")
+    except (pa.ArrowException, DatasetGenerationError) as error:
+        cache = datasets.config.HF_DATASETS_CACHE
+        raise ValueError(f"{path} cannot be read into the cache at {cache}: {error.__cause__ or error}") from error
 
 
 def read_validation(folder: Path, questions: int | None = None) -> Validation | None:
