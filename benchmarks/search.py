@@ -11,6 +11,8 @@ measures.
 """
 
 import argparse
+import ctypes
+import gc
 import json
 import os
 import shutil
@@ -58,6 +60,8 @@ def recall(scores: np.ndarray, exact: np.ndarray) -> float:
 
 def held() -> float:
     """Return the MB that this process holds itself: mapped files, which the system takes back, aren't among them."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # what was freed isn't held either
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith("RssAnon")).split()[1]) / 1024
 
