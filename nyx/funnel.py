@@ -61,7 +61,7 @@ class Funnel:
         return min(self.plan.candidates * -(-k // DEPTH), len(self.vectors))
 
     def pays(self, k: int) -> bool:
-        """Say whether it is faster than exact search: vectors here and there take longer to read than in a row."""
+        """Say whether it is faster than exact search: candidates here and there take longer than vectors in a row."""
         return 10 * self.candidates(k) <= len(self.vectors)
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

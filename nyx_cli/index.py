@@ -1,7 +1,8 @@
 """`nyx index`: chunks → an index."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -51,22 +52,9 @@ def index_command(
     todo = [records[position] for position in (index.update(records) if index else distinct(records))]
     encoder = load_encoder(model)
     left_out: list[dict[str, str]] = []
-    started = saved = time.monotonic()
-    pause = SAVE_EVERY
-    bar = tqdm(total=len(todo), desc="embed chunks", disable=len(todo) <= SHARD)  # fewer have the encoder's own
-    for start in range(0, len(todo), SHARD):
-        shard, vectors = _embed(encoder, todo[start : start + SHARD], batch_tokens, left_out, bar.disable)
-        bar.update(min(SHARD, len(todo) - start))
-        if index is not None:
-            index.add(shard, vectors)
-        elif shard:
-            index = Index.create(output, shard, vectors, model_name=model, revision=revision)
-        if index is not None and time.monotonic() - saved > pause:
-            begun = time.monotonic()
-            index.save()
-            saved = time.monotonic()
-            pause = max(SAVE_EVERY, (saved - begun) / SAVING)
-    bar.close()
+    started = time.monotonic()
+    create = partial(Index.create, output, model_name=model, revision=revision)
+    index = _grown(index, create, _embedded(encoder, todo, batch_tokens, left_out))
     write_dropped(left_out, beside)
     see = f", {len(left_out)} left out, see {beside}" if left_out else ""
     if index is None:
@@ -85,18 +73,37 @@ def index_command(
     tell(words, result | {"left_out": len(left_out), "output": str(output)}, as_json)
 
 
-def _embed(
-    encoder: Any,
-    chunks: Sequence[Chunk],
-    batch_tokens: int | None,
-    left_out: list[dict[str, str]],
-    show_progress: bool,
-) -> tuple[Sequence[Chunk], np.ndarray]:
-    """Embed chunks; those that the encoder refuses are told to `left_out`, and the others returned with theirs."""
-    errors: dict[int, ValueError] = {}
-    contents = [chunk.content for chunk in chunks]
-    vectors = encoder.encode_documents(contents, batch_tokens=batch_tokens, errors=errors, show_progress=show_progress)
-    for index, error in sorted(errors.items()):
-        left_out.append({"id": chunks[index].id, "source": chunks[index].source, "reason": str(error)})
-    readable = [index for index in range(len(chunks)) if index not in errors]
-    return [chunks[index] for index in readable], vectors[readable]
+def _grown(
+    index: Index | None, create: Callable[..., Index], shards: Iterable[tuple[Sequence[Chunk], np.ndarray]]
+) -> Index | None:
+    """Add shards to an index, the first one's if there is none, and save it now and then."""
+    saved, pause = time.monotonic(), SAVE_EVERY
+    for chunks, vectors in shards:
+        if index is not None:
+            index.add(chunks, vectors)
+        elif chunks:
+            index = create(chunks, vectors)
+        if index is not None and time.monotonic() - saved > pause:
+            begun = time.monotonic()
+            index.save()
+            saved = time.monotonic()
+            pause = max(SAVE_EVERY, (saved - begun) / SAVING)
+    return index
+
+
+def _embedded(
+    encoder: Any, chunks: Sequence[Chunk], batch_tokens: int | None, left_out: list[dict[str, str]]
+) -> Iterator[tuple[Sequence[Chunk], np.ndarray]]:
+    """Embed chunks, a shard at a time; those that the encoder refuses are told to `left_out` instead."""
+    few = len(chunks) <= SHARD  # and have the encoder's own bar
+    with tqdm(total=len(chunks), desc="embed chunks", disable=few) as bar:
+        for start in range(0, len(chunks), SHARD):
+            shard, errors = chunks[start : start + SHARD], dict[int, ValueError]()
+            vectors = encoder.encode_documents(
+                [chunk.content for chunk in shard], batch_tokens=batch_tokens, errors=errors, show_progress=few
+            )
+            for place, error in sorted(errors.items()):
+                left_out.append({"id": shard[place].id, "source": shard[place].source, "reason": str(error)})
+            readable = [place for place in range(len(shard)) if place not in errors]
+            bar.update(len(shard))
+            yield [shard[place] for place in readable], vectors[readable]

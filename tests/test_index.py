@@ -3,9 +3,11 @@
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from random import Random
 from threading import Event
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from safetensors.numpy import save_file
 
@@ -28,6 +30,7 @@ def files(folder):
     return sorted(path.name for path in folder.iterdir() if path.name != LOCK)
 
 
+MEGABYTE = 2**20
 FILES = ["documents-1.parquet", MANIFEST, "vectors-1.safetensors"]
 
 
@@ -52,6 +55,17 @@ def test_search_equals_brute_force(index, dim):
 def test_opened_equals_created(index):
     again = Index.open(index.folder, model_name="m", revision="r")
     assert again.chunks == index.chunks and np.array_equal(again.vectors, index.vectors)
+
+
+def test_an_index_holds_no_pictures(tmp_path):
+    pictures = [[{"type": "image", "image": Random(i).randbytes(MEGABYTE)}] for i in range(20)]
+    pages = [Chunk(str(i), f"d{i}", f"page {i}", picture) for i, picture in enumerate(pictures)]
+    Index.create(tmp_path / "i", pages, unit(20), model_name="m")
+    before = pa.total_allocated_bytes()
+    index = Index.open(tmp_path / "i")
+    assert pa.total_allocated_bytes() - before < MEGABYTE
+    assert [hit.content for (hit,) in index.search(unit(20), 1)] == pictures
+    assert pa.total_allocated_bytes() - before < 8 * MEGABYTE
 
 
 def test_more_results_than_chunks_gives_all(index):

@@ -8,17 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from nyx.index import Index
 from nyx.records import Chunk, read_records, write_records
 from nyx.stored_chunks import stored_chunks
 from tests.conftest import text
-from tests.test_index import unit
-
-MEGABYTE = 2**20
 
 
-def page(number, size=1000):
-    picture = {"type": "image", "image": random.Random(number).randbytes(size)}
+def page(number):
+    picture = {"type": "image", "image": random.Random(number).randbytes(1000)}
     return Chunk(str(number), f"d{number}", f"page {number}", [text(f"a {number}"), picture, text("b")])
 
 
@@ -81,13 +77,3 @@ def test_a_file_that_is_damaged_after_it_was_opened_is_named(path):
     os.truncate(path, 100)
     with pytest.raises(ValueError, match="c.parquet cannot be read as Parquet"):
         stored[59].content  # noqa: B018
-
-
-def test_an_index_holds_no_pictures(tmp_path):
-    Index.create(tmp_path / "i", [page(i, MEGABYTE) for i in range(20)], unit(20), model_name="m")
-    before = pa.total_allocated_bytes()
-    index = Index.open(tmp_path / "i")
-    assert pa.total_allocated_bytes() - before < MEGABYTE
-    hits = index.search(unit(20), 1)
-    assert [hit.content for (hit,) in hits] == [page(i, MEGABYTE).content for i in range(20)]
-    assert pa.total_allocated_bytes() - before < 8 * MEGABYTE
